@@ -1,0 +1,30 @@
+"""The only door to RDKit: molecules, standardisation, fingerprints, properties, filters with reasons."""
+
+from molvae.chem.filters import ALERT_CATALOGUES, SANITY_REASONS, Alert, alerts, problems, ring_systems
+from molvae.chem.fingerprints import COUNT_KINDS, count_fingerprints, pharmacophore, sparse_counts, tanimoto
+from molvae.chem.molecules import Mol, canonical, parse, scaffold
+from molvae.chem.properties import PROPERTIES, Property, properties, property_named
+from molvae.chem.standardise import standardise
+
+__all__ = [
+    "ALERT_CATALOGUES",
+    "COUNT_KINDS",
+    "PROPERTIES",
+    "SANITY_REASONS",
+    "Alert",
+    "Mol",
+    "Property",
+    "alerts",
+    "canonical",
+    "count_fingerprints",
+    "parse",
+    "pharmacophore",
+    "problems",
+    "properties",
+    "property_named",
+    "ring_systems",
+    "scaffold",
+    "sparse_counts",
+    "standardise",
+    "tanimoto",
+]

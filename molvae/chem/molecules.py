@@ -1,0 +1,45 @@
+"""Parsing and canonical SMILES: one molecule, one string. RDKit's log is silenced around each call, never globally."""
+
+from __future__ import annotations
+
+from rdkit import Chem, rdBase
+from rdkit.Chem.Scaffolds import MurckoScaffold
+
+Mol = Chem.Mol
+
+
+def parse(smiles: str) -> Mol | None:
+    """The sanitised molecule, or None if RDKit cannot parse it or it has no atoms."""
+    if not isinstance(smiles, str) or not smiles.strip():
+        return None
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles)
+    return mol if mol is not None and mol.GetNumAtoms() else None
+
+
+def canonical(molecule: str | Mol) -> str | None:
+    """Canonical isomeric SMILES of a SMILES string or molecule, or None if it is invalid.
+
+    The string is parsed again after writing until it is stable: RDKit's first canonical string of an unusual stereo
+    molecule can differ from the string of its own re-parse, and a cache keyed by it would count that molecule twice.
+    """
+    mol = parse(molecule) if isinstance(molecule, str) else molecule
+    if mol is None:
+        return None
+    with rdBase.BlockLogs():
+        smiles = Chem.MolToSmiles(mol)
+        for _ in range(3):
+            again = Chem.MolFromSmiles(smiles)
+            if again is None:
+                return None
+            rewritten = Chem.MolToSmiles(again)
+            if rewritten == smiles:
+                break
+            smiles = rewritten
+    return smiles
+
+
+def scaffold(mol: Mol) -> str:
+    """Bemis-Murcko scaffold as canonical SMILES without stereo; '' for an acyclic molecule (J. Med. Chem. 39:2887, 1996)."""
+    with rdBase.BlockLogs():
+        return Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(mol), isomericSmiles=False)

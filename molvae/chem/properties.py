@@ -1,0 +1,97 @@
+"""Named molecular properties with units, each a function of one molecule; SA and NP scores come from RDKit's Contrib folder.
+
+QED: Bickerton et al., Nat. Chem. 4:90, 2012. logP: Wildman & Crippen, J. Chem. Inf. Comput. Sci. 39:868, 1999.
+TPSA: Ertl et al., J. Med. Chem. 43:3714, 2000. SA: Ertl & Schuffenhauer, J. Cheminform. 1:8, 2009.
+NP: Ertl et al., J. Chem. Inf. Model. 48:68, 2008. Fsp3: Lovering et al., J. Med. Chem. 52:6752, 2009.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from rdkit import Chem, RDConfig, rdBase
+from rdkit.Chem import QED, Crippen, Descriptors
+from rdkit.Chem import rdMolDescriptors as descriptors
+
+from molvae.chem.molecules import Mol
+from molvae.errors import MolvaeError, UnknownName, nearest
+
+
+@dataclass(frozen=True)
+class Property:
+    """A number that a molecule has: `function(mol) -> float`, its unit, and one line about it."""
+
+    function: Callable[[Mol], float]
+    unit: str
+    description: str
+
+
+def sa_score(mol: Mol) -> float:
+    """Synthetic accessibility, 1 (easy) to 10 (hard)."""
+    return float(_contrib("SA_Score", "sascorer").calculateScore(mol))
+
+
+def np_score(mol: Mol) -> float:
+    """Natural-product likeness, about -5 (synthetic) to 5 (natural)."""
+    return float(_contrib("NP_Score", "npscorer").scoreMol(mol, _natural_product_model()))
+
+
+PROPERTIES: dict[str, Property] = {
+    "QED": Property(QED.qed, "0 to 1", "quantitative estimate of drug-likeness"),
+    "logP": Property(Crippen.MolLogP, "log10 ratio", "Wildman-Crippen octanol-water partition; larger is more lipophilic"),
+    "SA": Property(sa_score, "1 to 10", "synthetic accessibility; 1 is easy to make"),
+    "NP": Property(np_score, "-5 to 5", "natural-product likeness"),
+    "TPSA": Property(descriptors.CalcTPSA, "square angstrom", "topological polar surface area of N and O"),
+    "MW": Property(Descriptors.MolWt, "g/mol", "average molecular weight"),
+    "HBD": Property(descriptors.CalcNumHBD, "count", "hydrogen-bond donors"),
+    "HBA": Property(descriptors.CalcNumHBA, "count", "hydrogen-bond acceptors"),
+    "rings": Property(descriptors.CalcNumRings, "count", "rings (smallest set)"),
+    "aromatic_rings": Property(descriptors.CalcNumAromaticRings, "count", "aromatic rings"),
+    "rotatable_bonds": Property(descriptors.CalcNumRotatableBonds, "count", "rotatable bonds (strict definition)"),
+    "Fsp3": Property(descriptors.CalcFractionCSP3, "0 to 1", "fraction of carbons that are sp3"),
+    "heavy_atoms": Property(Mol.GetNumHeavyAtoms, "count", "atoms other than hydrogen"),
+    "formal_charge": Property(Chem.GetFormalCharge, "elementary charge", "net formal charge"),
+}
+
+
+def properties(mol: Mol, names: Iterable[str]) -> dict[str, float]:
+    """The named properties of `mol`, in the order asked. Raises UnknownName with the nearest name.
+
+    >>> from molvae.chem import parse
+    >>> properties(parse("CCO"), ["heavy_atoms", "HBD"])
+    {'heavy_atoms': 3.0, 'HBD': 1.0}
+    """
+    return {name: float(property_named(name).function(mol)) for name in names}
+
+
+def property_named(name: str) -> Property:
+    """The entry of PROPERTIES called `name`. Raises UnknownName with the nearest name."""
+    if name not in PROPERTIES:
+        raise UnknownName(f"no property named {name!r}.{nearest(name, PROPERTIES)} Known: {', '.join(PROPERTIES)}.")
+    return PROPERTIES[name]
+
+
+@cache
+def _contrib(folder: str, module: str) -> ModuleType:
+    """A module of RDKit's Contrib folder, which the wheel carries but does not put on the import path."""
+    path = Path(RDConfig.RDContribDir) / folder / f"{module}.py"
+    spec = importlib.util.spec_from_file_location(f"molvae_contrib_{module}", path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise MolvaeError(f"RDKit's {module} is not at {path}. Install the rdkit wheel from PyPI, which carries it.")
+    loaded = importlib.util.module_from_spec(spec)
+    with rdBase.BlockLogs():
+        spec.loader.exec_module(loaded)
+    return loaded
+
+
+@cache
+def _natural_product_model() -> dict[int, float]:
+    with contextlib.redirect_stderr(io.StringIO()):  # the reader announces itself on stderr
+        return _contrib("NP_Score", "npscorer").readNPModel()
