@@ -1,0 +1,451 @@
+"""Children of molecules by edits of the molecular graph: crossover and mutation on RDKit molecules.
+
+In the spirit of the graph-based genetic algorithm of Jensen (Chem. Sci. 10:3567, 2019); own implementation. Parents are
+cut once into halves that are kept, because a search draws thousands of children from a few hundred parents; edits work on
+Kekule forms, where every atom's valence is the sum of its bond orders, so an edit only has to respect free hydrogens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import accumulate
+from typing import TypeVar
+
+import numpy as np
+from rdkit import Chem, rdBase
+
+from molvae.chem.molecules import Mol, canonical, parse
+
+T = TypeVar("T")
+
+MAX_ATOMS = 60
+MAX_RING = 8
+_ORDERS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
+# Elements a mutation may write: symbol -> (atomic number, valence, weight). The weights follow the composition of drug-like
+# libraries (C, then N and O, then F, S, Cl, Br).
+_ELEMENTS = ((6, 4, 0.50), (7, 3, 0.17), (8, 2, 0.17), (9, 1, 0.06), (16, 2, 0.05), (17, 1, 0.04), (35, 1, 0.01))
+_VALENCE = {6: 4, 7: 3, 8: 2, 9: 1, 16: 2, 17: 1, 35: 1}
+_CUMULENE_IN_RING = Chem.MolFromSmarts("[*;R]=;@[*;R]=;@[*;R]")
+_TRIPLE_IN_RING = Chem.MolFromSmarts("*#;@*")
+_ATTEMPTS = 4  # draws of one crossover or mutation before it gives up
+_TRIES_PER_CHILD = 20  # draws for each child wanted before `offspring` returns fewer
+
+
+@dataclass(frozen=True)
+class _Half:
+    """A part of a parent with open ends; `ends` are (atom index, order of the bond that was cut)."""
+
+    mol: Mol
+    ends: tuple[tuple[int, int], ...]
+
+    @property
+    def n_atoms(self) -> int:
+        return self.mol.GetNumAtoms()
+
+
+class _Parent:
+    """A molecule in Kekule form, with what the edits ask about it computed once.
+
+    `hydrogens[i]` is the number of hydrogens on heavy atom i: the bond orders it can still take up.
+    `fixed` holds the atoms of charge-separated groups (nitro, N-oxide, azide), which are moved whole, never edited.
+    """
+
+    def __init__(self, mol: Mol) -> None:
+        self.mol = Chem.RWMol(mol)
+        Chem.Kekulize(self.mol, clearAromaticFlags=True)
+        for atom in self.mol.GetAtoms():
+            if atom.GetNumRadicalElectrons() == 0:
+                # Hydrogens are recounted after an edit; else an [nH] or [C@H] would keep its number and become a radical.
+                atom.SetNoImplicit(False)
+                atom.SetNumExplicitHs(0)
+        self.mol.UpdatePropertyCache(False)
+        self.atoms = list(self.mol.GetAtoms())
+        self.n_atoms = len(self.atoms)
+        self.hydrogens = [a.GetTotalNumHs() for a in self.atoms]
+        self.charges = [a.GetFormalCharge() for a in self.atoms]
+        self.neighbours: list[list[int]] = [[] for _ in self.atoms]
+        self.bonds: list[tuple[int, int, int]] = []  # (begin, end, order)
+        for bond in self.mol.GetBonds():
+            i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+            self.bonds.append((i, j, int(bond.GetBondTypeAsDouble())))
+            self.neighbours[i].append(j)
+            self.neighbours[j].append(i)
+        self.fixed = frozenset(
+            i for i, charge in enumerate(self.charges) if charge and any(self.charges[j] for j in self.neighbours[i])
+        )
+        self.rings = [tuple(ring) for ring in self.mol.GetRingInfo().BondRings()]
+        self.ring_bonds = frozenset(b for ring in self.rings for b in ring)
+        self.editable_bonds = [b for b, (i, j, _) in enumerate(self.bonds) if i not in self.fixed and j not in self.fixed]
+        self._halves: dict[tuple[int, ...], tuple[_Half, ...]] = {}
+
+    @cached_property
+    def cuttable(self) -> list[int]:
+        """Acyclic single bonds outside charge-separated groups."""
+        return [
+            b
+            for b, (i, j, order) in enumerate(self.bonds)
+            if order == 1 and b not in self.ring_bonds and not (self.charges[i] and self.charges[j])
+        ]
+
+    @cached_property
+    def ring_cuts(self) -> list[tuple[int, int]]:
+        """Pairs of bonds of one ring, neither shared with another ring and not next to each other."""
+        count: dict[int, int] = {}
+        for ring in self.rings:
+            for b in ring:
+                count[b] = count.get(b, 0) + 1
+        pairs = []
+        for ring in self.rings:
+            own = [b for b in ring if count[b] == 1 and b in self._editable_set]
+            for n, first in enumerate(own):
+                ends = set(self.bonds[first][:2])
+                pairs += [(first, second) for second in own[n + 1 :] if not ends & set(self.bonds[second][:2])]
+        return pairs
+
+    @cached_property
+    def _editable_set(self) -> frozenset[int]:
+        return frozenset(self.editable_bonds)
+
+    @cached_property
+    def open_atoms(self) -> list[int]:
+        """Atoms with a hydrogen to give, outside charge-separated groups."""
+        return [i for i, h in enumerate(self.hydrogens) if h and i not in self.fixed]
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        """(N, N) topological distances in bonds."""
+        return Chem.GetDistanceMatrix(self.mol)
+
+    def halves(self, cut: tuple[int, ...]) -> tuple[_Half, ...]:
+        """The two parts that are left when the bonds of `cut` are removed; () if that does not give two parts."""
+        if cut not in self._halves:
+            self._halves[cut] = self._split(cut)
+        return self._halves[cut]
+
+    def _split(self, cut: tuple[int, ...]) -> tuple[_Half, ...]:
+        open_mol = Chem.RWMol(self.mol)
+        for b in cut:
+            open_mol.RemoveBond(*self.bonds[b][:2])
+        where: list[int] = []
+        atoms_of: list[tuple[int, ...]] = []
+        parts = Chem.GetMolFrags(open_mol, asMols=True, sanitizeFrags=False, frags=where, fragsMolAtomMapping=atoms_of)
+        if len(parts) != 2:
+            return ()
+        ends: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+        for b in cut:
+            i, j, order = self.bonds[b]
+            for atom in (i, j):
+                ends[where[atom]].append((atoms_of[where[atom]].index(atom), order))
+        if len(ends[0]) != len(ends[1]):
+            return ()
+        return tuple(_Half(part, tuple(end)) for part, end in zip(parts, ends, strict=True))
+
+
+def crossover(mol_a: Mol, mol_b: Mol, rng: np.random.Generator, *, max_atoms: int = MAX_ATOMS) -> Mol | None:
+    """A child with one part from each parent: an acyclic single bond, or two bonds of a ring, are cut in both.
+
+    Returns a sanitised molecule of at most `max_atoms` heavy atoms, or None if a few draws gave none that is sane.
+    """
+    return _crossover(_Parent(mol_a), _Parent(mol_b), rng, max_atoms)
+
+
+def mutate(mol: Mol, rng: np.random.Generator, *, max_atoms: int = MAX_ATOMS) -> Mol | None:
+    """A copy with one random edit: an atom appended, inserted, deleted or changed, a bond order changed, a ring made or
+    broken, or two substituents swapped.
+
+    Returns a sanitised molecule of at most `max_atoms` heavy atoms, or None if a few draws gave none that is sane.
+    """
+    return _mutate(_Parent(mol), rng, max_atoms)
+
+
+def offspring(
+    parents: Sequence[str],
+    n: int,
+    rng: np.random.Generator,
+    *,
+    weights: Sequence[float] | None = None,
+    max_atoms: int = MAX_ATOMS,
+    crossover_rate: float = 0.7,
+    mutation_rate: float = 0.2,
+    known: Container[str] = (),
+) -> list[str]:
+    """Up to `n` distinct children of `parents` as canonical SMILES; a pure function of its arguments.
+
+    Parameters
+    ----------
+    parents: SMILES; those that do not parse are left out.
+    rng: a generator, e.g. `randomness.stream(seed, "offspring", round)`.
+    weights: (len(parents),) non-negative chances of being drawn; equal by default.
+    max_atoms: heavy atoms a child may have.
+    crossover_rate: share of children made from two parents; the others are one parent's mutation.
+    mutation_rate: share of the crossover children that are mutated as well.
+    known: molecules not wanted, by canonical SMILES; parents are never returned.
+
+    Fewer than `n` come back when the parents are too few or too small to have that many children.
+    """
+    records, chances = [], []
+    for smiles, weight in zip(parents, weights if weights is not None else [1.0] * len(parents), strict=True):
+        record = _parent(smiles)
+        if record is not None and weight > 0:
+            records.append(record)
+            chances.append(float(weight))
+    if not records:
+        return []
+    total = list(accumulate(chances))
+    cumulative = np.asarray(total) / total[-1]
+
+    def draw() -> _Parent:
+        return records[min(int(np.searchsorted(cumulative, rng.random(), side="right")), len(records) - 1)]
+
+    own = {canonical(smiles) for smiles in parents} if n else set()
+    children: dict[str, None] = {}
+    for _ in range(_TRIES_PER_CHILD * n):
+        if len(children) >= n:
+            break
+        if rng.random() < crossover_rate:
+            child = _crossover(draw(), draw(), rng, max_atoms)
+            if child is not None and rng.random() < mutation_rate:
+                child = _mutate(_Parent(child), rng, max_atoms)
+        else:
+            child = _mutate(draw(), rng, max_atoms)
+        smiles = _write(child) if child is not None else None
+        if smiles is not None and smiles not in own and smiles not in known:
+            children.setdefault(smiles)
+    return list(children)
+
+
+@lru_cache(maxsize=4096)
+def _parent(smiles: str) -> _Parent | None:
+    """The prepared parent, kept: elites are drawn many times a round and stay elites for many rounds."""
+    mol = parse(smiles)
+    return _Parent(mol) if mol is not None else None
+
+
+# ---- from an edited graph to a sane molecule ------------------------------------------------------------------------
+
+
+def _finish(edited: Chem.RWMol, max_atoms: int) -> Mol | None:
+    """The edited graph as a sanitised molecule, or None if valences, size or rings are not acceptable."""
+    if not 0 < edited.GetNumAtoms() <= max_atoms:
+        return None
+    with rdBase.BlockLogs():
+        if Chem.SanitizeMol(edited, catchErrors=True) != Chem.SanitizeFlags.SANITIZE_NONE:
+            return None
+    if any(len(ring) > MAX_RING for ring in edited.GetRingInfo().AtomRings()):
+        return None
+    if edited.HasSubstructMatch(_CUMULENE_IN_RING) or edited.HasSubstructMatch(_TRIPLE_IN_RING):
+        return None
+    return edited.GetMol()
+
+
+def _write(mol: Mol) -> str | None:
+    """Canonical isomeric SMILES of a child, or None for more than one fragment or a hydride of S(IV), S(VI) or P(V)."""
+    Chem.AssignStereochemistry(mol, cleanIt=True, force=True)
+    smiles = Chem.MolToSmiles(mol)
+    if "." in smiles or "[SH" in smiles or "[PH" in smiles:
+        return None
+    # An edit can leave stereo marks in an unusual order; one more parse settles their canonical form.
+    return canonical(smiles) if any(mark in smiles for mark in "@/\\") else smiles
+
+
+# ---- crossover ------------------------------------------------------------------------------------------------------
+
+
+def _crossover(a: _Parent, b: _Parent, rng: np.random.Generator, max_atoms: int) -> Mol | None:
+    for _ in range(_ATTEMPTS):
+        # Half the cuts go through a ring when both parents have one, as in the paper.
+        through_ring = bool(a.ring_cuts and b.ring_cuts) and rng.random() < 0.5
+        half_a, half_b = _draw_half(a, rng, through_ring), _draw_half(b, rng, through_ring)
+        if half_a is None or half_b is None or half_a.n_atoms + half_b.n_atoms > max_atoms:
+            continue
+        child = _finish(_join(half_a, half_b, rng), max_atoms)
+        if child is not None:
+            return child
+    return None
+
+
+def _draw_half(parent: _Parent, rng: np.random.Generator, through_ring: bool) -> _Half | None:
+    if through_ring:
+        halves = parent.halves(_pick(rng, parent.ring_cuts))
+    else:
+        halves = parent.halves((_pick(rng, parent.cuttable),)) if parent.cuttable else ()
+    return _pick(rng, halves) if halves else None
+
+
+def _join(a: _Half, b: _Half, rng: np.random.Generator) -> Chem.RWMol:
+    child = Chem.RWMol(Chem.CombineMols(a.mol, b.mol))
+    ends_b = b.ends if len(b.ends) == 1 or rng.random() < 0.5 else b.ends[::-1]
+    for (i, order_a), (j, order_b) in zip(a.ends, ends_b, strict=True):
+        # Both atoms have this much free valence, because they gave up bonds of these orders.
+        order = min(order_a, order_b)
+        if child.GetBondBetweenAtoms(i, a.n_atoms + j) is None:  # two ends may sit on one atom
+            child.AddBond(i, a.n_atoms + j, _ORDERS[order])
+    return child
+
+
+# ---- mutation -------------------------------------------------------------------------------------------------------
+
+
+def _mutate(parent: _Parent, rng: np.random.Generator, max_atoms: int) -> Mol | None:
+    for _ in range(_ATTEMPTS):
+        edited = _weighted(rng, _EDITS)(parent, rng)
+        child = _finish(edited, max_atoms) if edited is not None else None
+        if child is not None:
+            return child
+    return None
+
+
+def _append_atom(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+    """A new atom in place of one or more hydrogens."""
+    if not p.open_atoms:
+        return None
+    i = _pick(rng, p.open_atoms)
+    number = _element(rng, least_valence=1)
+    order = min(p.hydrogens[i], _VALENCE[number], _weighted(rng, ((1, 0.75), (2, 0.2), (3, 0.05))))
+    edited = Chem.RWMol(p.mol)
+    edited.AddBond(i, edited.AddAtom(Chem.Atom(number)), _ORDERS[order])
+    return edited
+
+
+def _insert_atom(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+    """A new atom inside a bond; a multiple bond becomes two single ones."""
+    if not p.editable_bonds:
+        return None
+    i, j, _ = p.bonds[_pick(rng, p.editable_bonds)]
+    edited = Chem.RWMol(p.mol)
+    edited.RemoveBond(i, j)
+    new = edited.AddAtom(Chem.Atom(_element(rng, least_valence=2)))
+    edited.AddBond(i, new, _ORDERS[1])
+    edited.AddBond(new, j, _ORDERS[1])
+    return edited
+
+
+def _delete_atom(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+    """An end atom removed, or an atom between two others removed and these two joined."""
+    i = int(rng.random() * p.n_atoms)
+    neighbours = p.neighbours[i]
+    if p.n_atoms < 2 or len(neighbours) > 2 or i in p.fixed or any(j in p.fixed for j in neighbours):
+        return None
+    edited = Chem.RWMol(p.mol)
+    if len(neighbours) == 2:
+        if edited.GetBondBetweenAtoms(*neighbours) is not None:
+            return None
+        orders = [int(edited.GetBondBetweenAtoms(i, j).GetBondTypeAsDouble()) for j in neighbours]
+        edited.AddBond(*neighbours, _ORDERS[min(orders)])
+    edited.RemoveAtom(i)
+    return edited
+
+
+def _change_atom(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+    """Another element, uncharged, where the bonds of the atom allow it."""
+    i = int(rng.random() * p.n_atoms)
+    if i in p.fixed:
+        return None
+    used = sum(order for a, b, order in p.bonds if i in (a, b))
+    number = _element(rng, least_valence=used) if used <= 4 else None
+    if number is None or (number == p.atoms[i].GetAtomicNum() and not p.charges[i]):
+        return None
+    edited = Chem.RWMol(p.mol)
+    atom = edited.GetAtomWithIdx(i)
+    atom.SetAtomicNum(number)
+    atom.SetFormalCharge(0)
+    atom.SetIsotope(0)
+    atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
+    return edited
+
+
+def _change_bond_order(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+    """A single, double or triple bond turned into another of these, as far as hydrogens allow."""
+    if not p.editable_bonds:
+        return None
+    b = _pick(rng, p.editable_bonds)
+    i, j, order = p.bonds[b]
+    most = min(order + min(p.hydrogens[i], p.hydrogens[j]), 2 if b in p.ring_bonds else 3)
+    choices = [o for o in range(1, most + 1) if o != order]
+    if not choices:
+        return None
+    edited = Chem.RWMol(p.mol)
+    bond = edited.GetBondBetweenAtoms(i, j)
+    bond.SetBondType(_ORDERS[_pick(rng, choices)])
+    bond.SetStereo(Chem.BondStereo.STEREONONE)
+    return edited
+
+
+def _make_ring(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+    """A bond between two atoms with hydrogens; the size of the new ring is drawn, mostly 5 or 6."""
+    if len(p.open_atoms) < 2:
+        return None
+    size = _weighted(rng, ((3, 0.05), (4, 0.05), (5, 0.4), (6, 0.4), (7, 0.1)))
+    i = _pick(rng, p.open_atoms)
+    others = [j for j in p.open_atoms if p.distances[i, j] == size - 1]
+    if not others:
+        return None
+    edited = Chem.RWMol(p.mol)
+    edited.AddBond(i, _pick(rng, others), _ORDERS[1])
+    return edited
+
+
+def _break_ring(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+    """A bond of a ring removed."""
+    cyclic = [b for b in p.editable_bonds if b in p.ring_bonds]
+    if not cyclic:
+        return None
+    edited = Chem.RWMol(p.mol)
+    edited.RemoveBond(*p.bonds[_pick(rng, cyclic)][:2])
+    return edited
+
+
+def _swap_groups(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+    """Two substituents, each behind an acyclic single bond, change places."""
+    if len(p.cuttable) < 2:
+        return None
+    first, second = p.bonds[_pick(rng, p.cuttable)], p.bonds[_pick(rng, p.cuttable)]
+    ends = {*first[:2], *second[:2]}
+    if len(ends) < 4:
+        return None
+    # On a path first-...-second the inner ends stay, the outer ends are exchanged.
+    _, core_1, core_2 = min((p.distances[i, j], i, j) for i in first[:2] for j in second[:2])
+    group_1, group_2 = sum(first[:2]) - core_1, sum(second[:2]) - core_2
+    edited = Chem.RWMol(p.mol)
+    edited.RemoveBond(core_1, group_1)
+    edited.RemoveBond(core_2, group_2)
+    edited.AddBond(core_1, group_2, _ORDERS[1])
+    edited.AddBond(core_2, group_1, _ORDERS[1])
+    return edited
+
+
+Edit = Callable[[_Parent, np.random.Generator], Chem.RWMol | None]
+# Equal chances as in the paper, except for swaps, which only rearrange.
+_EDITS: tuple[tuple[Edit, float], ...] = (
+    (_append_atom, 0.15),
+    (_insert_atom, 0.14),
+    (_delete_atom, 0.15),
+    (_change_atom, 0.15),
+    (_change_bond_order, 0.14),
+    (_make_ring, 0.10),
+    (_break_ring, 0.07),
+    (_swap_groups, 0.10),
+)
+
+
+# ---- draws ----------------------------------------------------------------------------------------------------------
+
+
+def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
+    return items[int(rng.random() * len(items))]
+
+
+def _weighted(rng: np.random.Generator, items: Sequence[tuple[T, float]]) -> T:
+    draw = rng.random() * math.fsum(weight for _, weight in items)
+    for item, weight in items:
+        draw -= weight
+        if draw < 0:
+            return item
+    return items[-1][0]
+
+
+def _element(rng: np.random.Generator, least_valence: int) -> int:
+    return _weighted(rng, [(number, weight) for number, valence, weight in _ELEMENTS if valence >= least_valence])
