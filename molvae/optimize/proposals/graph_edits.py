@@ -1,147 +1,43 @@
 """Children of molecules by edits of the molecular graph: crossover and mutation on RDKit molecules.
 
 In the spirit of the graph-based genetic algorithm of Jensen (Chem. Sci. 10:3567, 2019); own implementation. Parents are
-cut once into halves that are kept, because a search draws thousands of children from a few hundred parents; edits work on
-Kekule forms, where every atom's valence is the sum of its bond orders, so an edit only has to respect free hydrogens.
+prepared once and kept (`editable`), because a search draws thousands of children from a few hundred parents.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
 from rdkit import Chem, rdBase
 
-from molvae.chem.molecules import Mol, canonical, parse
+from molvae.chem.molecules import Mol, parse
+from molvae.optimize.proposals.editable import BOND_TYPES, Editable, Half, finish, write
 
 T = TypeVar("T")
 
 MAX_ATOMS = 60
-MAX_RING = 8
-_ORDERS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
-# Elements a mutation may write: symbol -> (atomic number, valence, weight). The weights follow the composition of drug-like
-# libraries (C, then N and O, then F, S, Cl, Br).
-_ELEMENTS = ((6, 4, 0.50), (7, 3, 0.17), (8, 2, 0.17), (9, 1, 0.06), (16, 2, 0.05), (17, 1, 0.04), (35, 1, 0.01))
-_VALENCE = {6: 4, 7: 3, 8: 2, 9: 1, 16: 2, 17: 1, 35: 1}
-_CUMULENE_IN_RING = Chem.MolFromSmarts("[*;R]=;@[*;R]=;@[*;R]")
-_TRIPLE_IN_RING = Chem.MolFromSmarts("*#;@*")
+# Elements a mutation may write: (atomic number, valence, weight). The weights follow drug-like libraries; P and I are there
+# because a formula may ask for them.
+_ELEMENTS = (
+    (6, 4, 0.50),
+    (7, 3, 0.17),
+    (8, 2, 0.17),
+    (9, 1, 0.06),
+    (16, 2, 0.05),
+    (17, 1, 0.035),
+    (35, 1, 0.01),
+    (15, 3, 0.003),
+    (53, 1, 0.002),
+)
+_VALENCE = {number: valence for number, valence, _ in _ELEMENTS}
 _ATTEMPTS = 4  # draws of one crossover or mutation before it gives up
 _TRIES_PER_CHILD = 20  # draws for each child wanted before `offspring` returns fewer
-
-
-@dataclass(frozen=True)
-class _Half:
-    """A part of a parent with open ends; `ends` are (atom index, order of the bond that was cut)."""
-
-    mol: Mol
-    ends: tuple[tuple[int, int], ...]
-
-    @property
-    def n_atoms(self) -> int:
-        return self.mol.GetNumAtoms()
-
-
-class _Parent:
-    """A molecule in Kekule form, with what the edits ask about it computed once.
-
-    `hydrogens[i]` is the number of hydrogens on heavy atom i: the bond orders it can still take up.
-    `fixed` holds the atoms of charge-separated groups (nitro, N-oxide, azide), which are moved whole, never edited.
-    """
-
-    def __init__(self, mol: Mol) -> None:
-        self.mol = Chem.RWMol(mol)
-        Chem.Kekulize(self.mol, clearAromaticFlags=True)
-        for atom in self.mol.GetAtoms():
-            if atom.GetNumRadicalElectrons() == 0:
-                # Hydrogens are recounted after an edit; else an [nH] or [C@H] would keep its number and become a radical.
-                atom.SetNoImplicit(False)
-                atom.SetNumExplicitHs(0)
-        self.mol.UpdatePropertyCache(False)
-        self.atoms = list(self.mol.GetAtoms())
-        self.n_atoms = len(self.atoms)
-        self.hydrogens = [a.GetTotalNumHs() for a in self.atoms]
-        self.charges = [a.GetFormalCharge() for a in self.atoms]
-        self.neighbours: list[list[int]] = [[] for _ in self.atoms]
-        self.bonds: list[tuple[int, int, int]] = []  # (begin, end, order)
-        for bond in self.mol.GetBonds():
-            i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-            self.bonds.append((i, j, int(bond.GetBondTypeAsDouble())))
-            self.neighbours[i].append(j)
-            self.neighbours[j].append(i)
-        self.fixed = frozenset(
-            i for i, charge in enumerate(self.charges) if charge and any(self.charges[j] for j in self.neighbours[i])
-        )
-        self.rings = [tuple(ring) for ring in self.mol.GetRingInfo().BondRings()]
-        self.ring_bonds = frozenset(b for ring in self.rings for b in ring)
-        self.editable_bonds = [b for b, (i, j, _) in enumerate(self.bonds) if i not in self.fixed and j not in self.fixed]
-        self._halves: dict[tuple[int, ...], tuple[_Half, ...]] = {}
-
-    @cached_property
-    def cuttable(self) -> list[int]:
-        """Acyclic single bonds outside charge-separated groups."""
-        return [
-            b
-            for b, (i, j, order) in enumerate(self.bonds)
-            if order == 1 and b not in self.ring_bonds and not (self.charges[i] and self.charges[j])
-        ]
-
-    @cached_property
-    def ring_cuts(self) -> list[tuple[int, int]]:
-        """Pairs of bonds of one ring, neither shared with another ring and not next to each other."""
-        count: dict[int, int] = {}
-        for ring in self.rings:
-            for b in ring:
-                count[b] = count.get(b, 0) + 1
-        pairs = []
-        for ring in self.rings:
-            own = [b for b in ring if count[b] == 1 and b in self._editable_set]
-            for n, first in enumerate(own):
-                ends = set(self.bonds[first][:2])
-                pairs += [(first, second) for second in own[n + 1 :] if not ends & set(self.bonds[second][:2])]
-        return pairs
-
-    @cached_property
-    def _editable_set(self) -> frozenset[int]:
-        return frozenset(self.editable_bonds)
-
-    @cached_property
-    def open_atoms(self) -> list[int]:
-        """Atoms with a hydrogen to give, outside charge-separated groups."""
-        return [i for i, h in enumerate(self.hydrogens) if h and i not in self.fixed]
-
-    @cached_property
-    def distances(self) -> np.ndarray:
-        """(N, N) topological distances in bonds."""
-        return Chem.GetDistanceMatrix(self.mol)
-
-    def halves(self, cut: tuple[int, ...]) -> tuple[_Half, ...]:
-        """The two parts that are left when the bonds of `cut` are removed; () if that does not give two parts."""
-        if cut not in self._halves:
-            self._halves[cut] = self._split(cut)
-        return self._halves[cut]
-
-    def _split(self, cut: tuple[int, ...]) -> tuple[_Half, ...]:
-        open_mol = Chem.RWMol(self.mol)
-        for b in cut:
-            open_mol.RemoveBond(*self.bonds[b][:2])
-        where: list[int] = []
-        atoms_of: list[tuple[int, ...]] = []
-        parts = Chem.GetMolFrags(open_mol, asMols=True, sanitizeFrags=False, frags=where, fragsMolAtomMapping=atoms_of)
-        if len(parts) != 2:
-            return ()
-        ends: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
-        for b in cut:
-            i, j, order = self.bonds[b]
-            for atom in (i, j):
-                ends[where[atom]].append((atoms_of[where[atom]].index(atom), order))
-        if len(ends[0]) != len(ends[1]):
-            return ()
-        return tuple(_Half(part, tuple(end)) for part, end in zip(parts, ends, strict=True))
 
 
 def crossover(mol_a: Mol, mol_b: Mol, rng: np.random.Generator, *, max_atoms: int = MAX_ATOMS) -> Mol | None:
@@ -149,7 +45,8 @@ def crossover(mol_a: Mol, mol_b: Mol, rng: np.random.Generator, *, max_atoms: in
 
     Returns a sanitised molecule of at most `max_atoms` heavy atoms, or None if a few draws gave none that is sane.
     """
-    return _crossover(_Parent(mol_a), _Parent(mol_b), rng, max_atoms)
+    with rdBase.BlockLogs():
+        return _crossover(Editable(mol_a), Editable(mol_b), rng, max_atoms)
 
 
 def mutate(mol: Mol, rng: np.random.Generator, *, max_atoms: int = MAX_ATOMS) -> Mol | None:
@@ -158,7 +55,8 @@ def mutate(mol: Mol, rng: np.random.Generator, *, max_atoms: int = MAX_ATOMS) ->
 
     Returns a sanitised molecule of at most `max_atoms` heavy atoms, or None if a few draws gave none that is sane.
     """
-    return _mutate(_Parent(mol), rng, max_atoms)
+    with rdBase.BlockLogs():
+        return _mutate(Editable(mol), rng, max_atoms)
 
 
 def offspring(
@@ -194,80 +92,53 @@ def offspring(
             chances.append(float(weight))
     if not records:
         return []
-    total = list(accumulate(chances))
-    cumulative = np.asarray(total) / total[-1]
-
-    def draw() -> _Parent:
-        return records[min(int(np.searchsorted(cumulative, rng.random(), side="right")), len(records) - 1)]
-
-    own = {canonical(smiles) for smiles in parents} if n else set()
+    cumulative = list(accumulate(chances))
+    own = {record.smiles for record in records}
     children: dict[str, None] = {}
-    for _ in range(_TRIES_PER_CHILD * n):
-        if len(children) >= n:
-            break
-        if rng.random() < crossover_rate:
-            child = _crossover(draw(), draw(), rng, max_atoms)
-            if child is not None and rng.random() < mutation_rate:
-                child = _mutate(_Parent(child), rng, max_atoms)
-        else:
-            child = _mutate(draw(), rng, max_atoms)
-        smiles = _write(child) if child is not None else None
-        if smiles is not None and smiles not in own and smiles not in known:
-            children.setdefault(smiles)
+
+    def draw() -> Editable:
+        return records[min(bisect_right(cumulative, rng.random() * cumulative[-1]), len(records) - 1)]
+
+    with rdBase.BlockLogs():
+        for _ in range(_TRIES_PER_CHILD * n):
+            if len(children) >= n:
+                break
+            if rng.random() < crossover_rate:
+                child = _crossover(draw(), draw(), rng, max_atoms)
+                if child is not None and rng.random() < mutation_rate:
+                    child = _mutate(Editable(child), rng, max_atoms)
+            else:
+                child = _mutate(draw(), rng, max_atoms)
+            smiles = write(child) if child is not None else None
+            if smiles is not None and smiles not in own and smiles not in known:
+                children.setdefault(smiles)
     return list(children)
 
 
 @lru_cache(maxsize=4096)
-def _parent(smiles: str) -> _Parent | None:
+def _parent(smiles: str) -> Editable | None:
     """The prepared parent, kept: elites are drawn many times a round and stay elites for many rounds."""
     mol = parse(smiles)
-    return _Parent(mol) if mol is not None else None
-
-
-# ---- from an edited graph to a sane molecule ------------------------------------------------------------------------
-
-
-def _finish(edited: Chem.RWMol, max_atoms: int) -> Mol | None:
-    """The edited graph as a sanitised molecule, or None if valences, size or rings are not acceptable."""
-    if not 0 < edited.GetNumAtoms() <= max_atoms:
-        return None
-    with rdBase.BlockLogs():
-        if Chem.SanitizeMol(edited, catchErrors=True) != Chem.SanitizeFlags.SANITIZE_NONE:
-            return None
-    if any(len(ring) > MAX_RING for ring in edited.GetRingInfo().AtomRings()):
-        return None
-    if edited.HasSubstructMatch(_CUMULENE_IN_RING) or edited.HasSubstructMatch(_TRIPLE_IN_RING):
-        return None
-    return edited.GetMol()
-
-
-def _write(mol: Mol) -> str | None:
-    """Canonical isomeric SMILES of a child, or None for more than one fragment or a hydride of S(IV), S(VI) or P(V)."""
-    Chem.AssignStereochemistry(mol, cleanIt=True, force=True)
-    smiles = Chem.MolToSmiles(mol)
-    if "." in smiles or "[SH" in smiles or "[PH" in smiles:
-        return None
-    # An edit can leave stereo marks in an unusual order; one more parse settles their canonical form.
-    return canonical(smiles) if any(mark in smiles for mark in "@/\\") else smiles
+    return Editable(mol) if mol is not None else None
 
 
 # ---- crossover ------------------------------------------------------------------------------------------------------
 
 
-def _crossover(a: _Parent, b: _Parent, rng: np.random.Generator, max_atoms: int) -> Mol | None:
+def _crossover(a: Editable, b: Editable, rng: np.random.Generator, max_atoms: int) -> Mol | None:
     for _ in range(_ATTEMPTS):
         # Half the cuts go through a ring when both parents have one, as in the paper.
         through_ring = bool(a.ring_cuts and b.ring_cuts) and rng.random() < 0.5
         half_a, half_b = _draw_half(a, rng, through_ring), _draw_half(b, rng, through_ring)
         if half_a is None or half_b is None or half_a.n_atoms + half_b.n_atoms > max_atoms:
             continue
-        child = _finish(_join(half_a, half_b, rng), max_atoms)
+        child = finish(_join(half_a, half_b, rng), max_atoms)
         if child is not None:
             return child
     return None
 
 
-def _draw_half(parent: _Parent, rng: np.random.Generator, through_ring: bool) -> _Half | None:
+def _draw_half(parent: Editable, rng: np.random.Generator, through_ring: bool) -> Half | None:
     if through_ring:
         halves = parent.halves(_pick(rng, parent.ring_cuts))
     else:
@@ -275,30 +146,30 @@ def _draw_half(parent: _Parent, rng: np.random.Generator, through_ring: bool) ->
     return _pick(rng, halves) if halves else None
 
 
-def _join(a: _Half, b: _Half, rng: np.random.Generator) -> Chem.RWMol:
+def _join(a: Half, b: Half, rng: np.random.Generator) -> Chem.RWMol:
     child = Chem.RWMol(Chem.CombineMols(a.mol, b.mol))
     ends_b = b.ends if len(b.ends) == 1 or rng.random() < 0.5 else b.ends[::-1]
     for (i, order_a), (j, order_b) in zip(a.ends, ends_b, strict=True):
         # Both atoms have this much free valence, because they gave up bonds of these orders.
         order = min(order_a, order_b)
         if child.GetBondBetweenAtoms(i, a.n_atoms + j) is None:  # two ends may sit on one atom
-            child.AddBond(i, a.n_atoms + j, _ORDERS[order])
+            child.AddBond(i, a.n_atoms + j, BOND_TYPES[order])
     return child
 
 
 # ---- mutation -------------------------------------------------------------------------------------------------------
 
 
-def _mutate(parent: _Parent, rng: np.random.Generator, max_atoms: int) -> Mol | None:
+def _mutate(parent: Editable, rng: np.random.Generator, max_atoms: int) -> Mol | None:
     for _ in range(_ATTEMPTS):
         edited = _weighted(rng, _EDITS)(parent, rng)
-        child = _finish(edited, max_atoms) if edited is not None else None
+        child = finish(edited, max_atoms) if edited is not None else None
         if child is not None:
             return child
     return None
 
 
-def _append_atom(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+def _append_atom(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     """A new atom in place of one or more hydrogens."""
     if not p.open_atoms:
         return None
@@ -306,11 +177,11 @@ def _append_atom(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
     number = _element(rng, least_valence=1)
     order = min(p.hydrogens[i], _VALENCE[number], _weighted(rng, ((1, 0.75), (2, 0.2), (3, 0.05))))
     edited = Chem.RWMol(p.mol)
-    edited.AddBond(i, edited.AddAtom(Chem.Atom(number)), _ORDERS[order])
+    edited.AddBond(i, edited.AddAtom(Chem.Atom(number)), BOND_TYPES[order])
     return edited
 
 
-def _insert_atom(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+def _insert_atom(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     """A new atom inside a bond; a multiple bond becomes two single ones."""
     if not p.editable_bonds:
         return None
@@ -318,12 +189,12 @@ def _insert_atom(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
     edited = Chem.RWMol(p.mol)
     edited.RemoveBond(i, j)
     new = edited.AddAtom(Chem.Atom(_element(rng, least_valence=2)))
-    edited.AddBond(i, new, _ORDERS[1])
-    edited.AddBond(new, j, _ORDERS[1])
+    edited.AddBond(i, new, BOND_TYPES[1])
+    edited.AddBond(new, j, BOND_TYPES[1])
     return edited
 
 
-def _delete_atom(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+def _delete_atom(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     """An end atom removed, or an atom between two others removed and these two joined."""
     i = int(rng.random() * p.n_atoms)
     neighbours = p.neighbours[i]
@@ -334,12 +205,12 @@ def _delete_atom(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
         if edited.GetBondBetweenAtoms(*neighbours) is not None:
             return None
         orders = [int(edited.GetBondBetweenAtoms(i, j).GetBondTypeAsDouble()) for j in neighbours]
-        edited.AddBond(*neighbours, _ORDERS[min(orders)])
+        edited.AddBond(*neighbours, BOND_TYPES[min(orders)])
     edited.RemoveAtom(i)
     return edited
 
 
-def _change_atom(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+def _change_atom(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     """Another element, uncharged, where the bonds of the atom allow it."""
     i = int(rng.random() * p.n_atoms)
     if i in p.fixed:
@@ -357,7 +228,7 @@ def _change_atom(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
     return edited
 
 
-def _change_bond_order(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+def _change_bond_order(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     """A single, double or triple bond turned into another of these, as far as hydrogens allow."""
     if not p.editable_bonds:
         return None
@@ -369,12 +240,12 @@ def _change_bond_order(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | Non
         return None
     edited = Chem.RWMol(p.mol)
     bond = edited.GetBondBetweenAtoms(i, j)
-    bond.SetBondType(_ORDERS[_pick(rng, choices)])
+    bond.SetBondType(BOND_TYPES[_pick(rng, choices)])
     bond.SetStereo(Chem.BondStereo.STEREONONE)
     return edited
 
 
-def _make_ring(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+def _make_ring(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     """A bond between two atoms with hydrogens; the size of the new ring is drawn, mostly 5 or 6."""
     if len(p.open_atoms) < 2:
         return None
@@ -384,11 +255,11 @@ def _make_ring(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
     if not others:
         return None
     edited = Chem.RWMol(p.mol)
-    edited.AddBond(i, _pick(rng, others), _ORDERS[1])
+    edited.AddBond(i, _pick(rng, others), BOND_TYPES[1])
     return edited
 
 
-def _break_ring(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+def _break_ring(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     """A bond of a ring removed."""
     cyclic = [b for b in p.editable_bonds if b in p.ring_bonds]
     if not cyclic:
@@ -398,7 +269,7 @@ def _break_ring(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
     return edited
 
 
-def _swap_groups(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
+def _swap_groups(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     """Two substituents, each behind an acyclic single bond, change places."""
     if len(p.cuttable) < 2:
         return None
@@ -412,12 +283,12 @@ def _swap_groups(p: _Parent, rng: np.random.Generator) -> Chem.RWMol | None:
     edited = Chem.RWMol(p.mol)
     edited.RemoveBond(core_1, group_1)
     edited.RemoveBond(core_2, group_2)
-    edited.AddBond(core_1, group_2, _ORDERS[1])
-    edited.AddBond(core_2, group_1, _ORDERS[1])
+    edited.AddBond(core_1, group_2, BOND_TYPES[1])
+    edited.AddBond(core_2, group_1, BOND_TYPES[1])
     return edited
 
 
-Edit = Callable[[_Parent, np.random.Generator], Chem.RWMol | None]
+Edit = Callable[[Editable, np.random.Generator], Chem.RWMol | None]
 # Equal chances as in the paper, except for swaps, which only rearrange.
 _EDITS: tuple[tuple[Edit, float], ...] = (
     (_append_atom, 0.15),
