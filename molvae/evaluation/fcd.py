@@ -1,0 +1,160 @@
+"""Frechet ChemNet distance (Preuer et al. 2018, J. Chem. Inf. Model. 58:1736), between two sets of molecules.
+
+The 512 activations of ChemNet's last hidden layer are taken as Gaussian in each set, with mean m and covariance C, and
+
+    FCD = |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))
+
+The network and the input encoding are those of the `fcd` package (an extra: LGPL, weights inside its wheel): a wrong scale
+of the one-hot input gives plausible but wrong numbers. The distance has a bias that falls with the number of molecules
+(10,000 random ZINC250k molecules are at 0.19 from a held-out part of the same set, 1,000 at 1.46), so values are comparable
+only at equal numbers, 10,000 by convention. Stereo is part of what ChemNet reads; keep it on both sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from molvae.chem import canonical
+from molvae.errors import DataError, MolvaeError
+from molvae.files import atomic_path
+
+log = logging.getLogger(__name__)
+
+ENOUGH = 5000  # below this the bias of the distance outweighs most differences between models
+LONGEST = 349  # ChemNet reads 350 characters with the end mark; longer input would change the padding of its whole batch
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Mean (512,) and covariance (512, 512), float64, of the ChemNet activations of `n` molecules."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    n: int
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> Activations:
+        """The statistics of (n, 512) activations; the covariance divides by n - 1. Raises DataError below 2 rows."""
+        if len(features) < 2:
+            raise DataError(f"the FCD needs at least 2 molecules on each side, not {len(features)}. Give more molecules.")
+        rows = features.astype(np.float64)
+        return cls(rows.mean(axis=0), np.cov(rows, rowvar=False), len(rows))
+
+
+def chemnet_activations(
+    smiles: Sequence[str],
+    *,
+    device: str = "cpu",
+    batch: int = 512,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """(n, 512) float32 ChemNet activations of canonical isomeric SMILES, in order.
+
+    Molecules that cannot be parsed, or of more than 349 characters, are left out with a warning, so n can be smaller than
+    the number of strings. About 270 molecules a second on one CPU core. Raises MolvaeError if `fcd` is not installed.
+    """
+    fcd = _package()
+    written = [text for text in map(canonical, smiles) if text is not None and len(text) <= LONGEST]
+    if len(written) < len(smiles):
+        log.warning(
+            "%d of %d molecules are invalid or too long for ChemNet and do not count",
+            len(smiles) - len(written),
+            len(smiles),
+        )
+    network = fcd.load_ref_model()
+    parts = [np.zeros((0, 512), np.float32)]
+    for start in range(0, len(written), batch):
+        # No loader processes: forking one per batch is slower than encoding the strings here.
+        parts.append(fcd.get_predictions(network, written[start : start + batch], batch_size=batch, n_jobs=0, device=device))
+        if progress:
+            progress(min(start + batch, len(written)), len(written))
+    return np.concatenate(parts)
+
+
+def frechet_distance(a: Activations, b: Activations) -> float:
+    """The squared Frechet distance between two Gaussians (Dowson and Landau 1982); 0 for equal ones, up to rounding.
+
+    tr (C1 C2)^(1/2) is computed as tr (R C2 R)^(1/2) with R = C1^(1/2): both matrices have the same eigenvalues, and the
+    second is symmetric, so singular covariances (fewer molecules than activations) need no correction.
+    """
+    root = _root(a.covariance)
+    eigenvalues = np.linalg.eigvalsh(root @ b.covariance @ root)
+    shared = np.sqrt(np.clip(eigenvalues, 0, None)).sum()
+    gap = a.mean - b.mean
+    distance = gap @ gap + np.trace(a.covariance) + np.trace(b.covariance) - 2 * shared
+    return max(float(distance), 0.0)  # rounding takes equal sets a few millionths below 0
+
+
+def frechet_chemnet_distance(
+    smiles: Sequence[str],
+    reference: Sequence[str] | Activations,
+    *,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> float:
+    """FCD of a set of molecules to a reference set, given as SMILES or as its statistics. Duplicates count, as in MOSES.
+
+    Deterministic on one machine at a given number of torch threads, which is left to the caller. Warns below 5,000
+    molecules on either side. Raises DataError for fewer than 2 molecules.
+    """
+    given = Activations.of(chemnet_activations(smiles, device=device, progress=progress))
+    other = (
+        reference if isinstance(reference, Activations) else Activations.of(chemnet_activations(reference, device=device))
+    )
+    if min(given.n, other.n) < ENOUGH:
+        log.warning("FCD of %d against %d molecules: below %d the bias of the distance dominates", given.n, other.n, ENOUGH)
+    return frechet_distance(given, other)
+
+
+def reference_activations(
+    smiles: Sequence[str],
+    cache: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Activations:
+    """The statistics of a reference set, kept as a safetensors file in the folder `cache`.
+
+    The file's name holds a hash of the strings, in order, and the version of `fcd`: another set is another file.
+    """
+    digest = hashlib.sha256("\n".join([fcd_version(), *smiles]).encode()).hexdigest()[:16]
+    path = Path(cache) / f"chemnet-{digest}.safetensors"
+    if path.exists():
+        stored = load_file(path)
+        return Activations(stored["mean"], stored["covariance"], int(stored["n"][0]))
+    found = Activations.of(chemnet_activations(smiles, device=device, progress=progress))
+    with atomic_path(path) as partial:
+        save_file({"mean": found.mean, "covariance": found.covariance, "n": np.array([found.n])}, partial)
+    return found
+
+
+def fcd_version() -> str:
+    """Version of the installed `fcd`. Raises MolvaeError if there is none."""
+    _package()
+    return version("fcd")
+
+
+def _package() -> ModuleType:
+    try:
+        import fcd
+    except ModuleNotFoundError as error:
+        raise MolvaeError(
+            "the Frechet ChemNet distance needs the optional package fcd. Install it with: pip install 'molvae[fcd]'"
+        ) from error
+    return fcd
+
+
+def _root(matrix: np.ndarray) -> np.ndarray:
+    """Symmetric square root of a positive semi-definite matrix; rounding below zero is cut off."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
