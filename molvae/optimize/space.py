@@ -1,0 +1,48 @@
+"""Where a search looks: a latent model that turns vectors into molecules, and the molecules to start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from molvae.tokens import Decoded
+
+
+class LatentModel(Protocol):
+    """What a search asks of a trained model (`molvae.load`). Every method is a pure function of its arguments."""
+
+    latent_size: int
+
+    def encode(self, smiles: Sequence[str]) -> np.ndarray:
+        """(N, D) float32 posterior means; a row of NaN where a molecule cannot be encoded."""
+        ...
+
+    def decode(self, z: np.ndarray, *, temperature: float = 0.0, seed: int = 0) -> list[Decoded]:
+        """One molecule for each row of z (N, D); the likeliest tokens at temperature 0."""
+        ...
+
+    def sample_latents(self, n: int, *, seed: int) -> np.ndarray:
+        """(n, D) float32 draws from the fitted prior."""
+        ...
+
+    def sample(self, n: int, *, seed: int, temperature: float = 0.0) -> list[Decoded]:
+        """`n` decoded draws from the fitted prior."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a strategy is built on.
+
+    model: proposes and decodes.
+    start: canonical isomeric SMILES of the molecules the user starts from; empty to start from the model's prior.
+    seed: the run's seed. A round's seed is given to `propose`; this one is for what must not change between rounds.
+    """
+
+    model: LatentModel
+    start: tuple[str, ...] = ()
+    seed: int = 0

@@ -1,0 +1,284 @@
+"""Where measurements run: in this process, or in worker processes that may hang, crash or be killed.
+
+Both executors yield `(position, Measurement)` as values return, in any order. A measurement that raises, dies or takes
+longer than its time limit costs a NaN with a reason, never the run. Workers are spawned, not forked (a fork of a process
+that uses threads can deadlock), and end themselves when the process that started them is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Protocol
+
+from molvae.errors import ConfigError, OracleError
+from molvae.oracles.base import Measurement, error_text
+
+logger = logging.getLogger(__name__)
+
+_START_LIMIT = 300.0  # seconds for a worker to import and unpickle the objective; a cold disk and torch take a minute
+_START_TRIES = 2  # starts of a worker that end before it is ready, one after the other, until the run is refused
+
+
+class Measurable(Protocol):
+    """Anything with `measure`: an objective or an oracle."""
+
+    def measure(self, smiles: Sequence[str]) -> list[Measurement]: ...
+
+
+class Executor(ABC):
+    """Runs one objective over molecules. A context manager; `close` ends what it started."""
+
+    @abstractmethod
+    def measure(self, smiles: Sequence[str]) -> Iterator[tuple[int, Measurement]]:
+        """Yield `(position in smiles, Measurement)` for each molecule once, as they complete."""
+
+    def close(self) -> None:
+        """End the workers, if there are any."""
+
+    def __enter__(self) -> Executor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def make_executor(objective: Measurable, workers: int = 0, time_limit: float | None = None) -> Executor:
+    """The executor for `workers` processes (0: this process) and a limit of `time_limit` seconds a molecule (None: no limit).
+
+    A time limit needs a process that can be killed, so with one there is at least one worker.
+    Raises ConfigError for a negative number.
+    """
+    if workers < 0:
+        raise ConfigError(f"workers is {workers}; give 0 (measure in this process) or a number of processes.")
+    if time_limit is not None and not time_limit > 0:
+        raise ConfigError(f"time_limit is {time_limit}; give the seconds a molecule may take, or leave it out for no limit.")
+    if workers == 0 and time_limit is None:
+        return InProcess(objective)
+    return ProcessPool(objective, workers=max(1, workers), time_limit=time_limit)
+
+
+def measure_one(objective: Measurable, smiles: str) -> Measurement:
+    """The measurement of one molecule; whatever the objective raises or returns wrongly becomes a NaN with a reason."""
+    try:
+        values = objective.measure([smiles])
+    except Exception as error:  # noqa: BLE001 - user code: its text is the reason
+        return Measurement.failed(error_text(error))
+    if len(values) != 1:
+        return Measurement.failed(f"the objective returned {len(values)} values for 1 molecule")
+    return values[0]
+
+
+class InProcess(Executor):
+    """Measures in the calling process, one molecule at a time, so that each value is on disk before the next is computed."""
+
+    def __init__(self, objective: Measurable) -> None:
+        self._objective = objective
+
+    def measure(self, smiles: Sequence[str]) -> Iterator[tuple[int, Measurement]]:
+        for position, molecule in enumerate(smiles):
+            yield position, measure_one(self._objective, molecule)
+
+
+class ProcessPool(Executor):
+    """Measures in `workers` spawned processes, one molecule at a time each.
+
+    Parameters
+    ----------
+    objective: must be picklable, as every registered oracle is.
+    workers: number of processes, at least 1; they start at the first measurement.
+    time_limit: seconds a molecule may take before its worker is killed; None for no limit. Starting up does not count.
+
+    `measure` raises OracleError if the objective cannot be sent to or loaded in a worker.
+    """
+
+    def __init__(self, objective: Measurable, *, workers: int, time_limit: float | None = None) -> None:
+        assert workers >= 1, "a pool has workers"
+        try:
+            self._payload = pickle.dumps(objective)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise OracleError(
+                f"the objective cannot be sent to worker processes ({error_text(error)}). Put the function into a file and "
+                "name it as FILE.py:FUNCTION, or measure without workers and time limit."
+            ) from error
+        self._time_limit = time_limit
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: list[_Worker | None] = [None] * workers
+        self._failed_starts = 0
+
+    def measure(self, smiles: Sequence[str]) -> Iterator[tuple[int, Measurement]]:
+        waiting = deque(range(len(smiles)))
+        try:
+            while waiting or any(w is not None and w.job is not None for w in self._workers):
+                self._hand_out(waiting, smiles)
+                for slot in self._ready_slots():
+                    result = self._collect(slot)
+                    if result is not None:
+                        yield result
+        finally:
+            # Left early (Ctrl-C, an error): what still runs belongs to a batch nobody waits for.
+            for slot, worker in enumerate(self._workers):
+                if worker is not None and worker.job is not None:
+                    self._drop(slot)
+
+    def close(self) -> None:
+        for slot, worker in enumerate(self._workers):
+            if worker is not None:
+                self._drop(slot)
+
+    def _hand_out(self, waiting: deque[int], smiles: Sequence[str]) -> None:
+        for slot in range(len(self._workers)):
+            if not waiting:
+                return
+            worker = self._workers[slot]
+            if worker is not None and worker.job is None and not worker.process.is_alive():
+                self._drop(slot)  # it ended between two jobs, which is no molecule's fault
+                worker = None
+            if worker is None:
+                worker = self._workers[slot] = _Worker(self._context, self._payload)
+            if worker.job is None:
+                worker.give(waiting.popleft(), smiles, self._time_limit)
+
+    def _ready_slots(self) -> list[int]:
+        """Slots of busy workers that have something to say, have ended, or are past their deadline."""
+        busy = {slot: worker for slot, worker in enumerate(self._workers) if worker is not None and worker.job is not None}
+        now = time.monotonic()
+        patience = min(worker.deadline for worker in busy.values()) - now
+        timeout = None if math.isinf(patience) else max(0.0, patience)
+        talking = wait([worker.connection for worker in busy.values()], timeout=timeout)
+        now = time.monotonic()
+        return [slot for slot, worker in busy.items() if worker.connection in talking or worker.deadline <= now]
+
+    def _collect(self, slot: int) -> tuple[int, Measurement] | None:
+        """The result of a worker's job if there is one now; a dead or late worker is removed and costs a NaN."""
+        worker = self._workers[slot]
+        assert worker is not None and worker.job is not None, "only busy workers are collected"
+        job = worker.job
+        try:
+            if not worker.connection.poll():
+                return self._late(slot, job)
+            kind, value = worker.connection.recv()
+        except (EOFError, OSError):
+            return self._dead(slot, job)
+        if kind == "ready":
+            self._failed_starts = 0
+            worker.start_clock(self._time_limit)
+            return None
+        if kind == "broken":
+            raise OracleError(f"a worker process cannot load the objective: {value}")
+        worker.job = None
+        worker.deadline = math.inf
+        return job, value
+
+    def _late(self, slot: int, job: int) -> tuple[int, Measurement]:
+        worker = self._workers[slot]
+        started = worker is not None and worker.started
+        self._drop(slot)
+        if not started:
+            raise OracleError(f"a worker process was not ready after {_START_LIMIT:g} s. Try fewer workers.")
+        logger.warning("a worker was killed at the time limit of %g s", self._time_limit)
+        return job, Measurement.failed(f"time limit: no value within {self._time_limit:g} s")
+
+    def _dead(self, slot: int, job: int) -> tuple[int, Measurement] | None:
+        worker = self._workers[slot]
+        assert worker is not None, "a dead worker is still in its slot"
+        code = worker.exit_code()
+        started, smiles = worker.started, worker.smiles
+        self._drop(slot)
+        if started:
+            logger.warning("a worker %s", code)
+            return job, Measurement.failed(f"the worker process {code}")
+        self._failed_starts += 1
+        if self._failed_starts >= _START_TRIES:
+            raise OracleError(
+                f"worker processes do not start: the last one {code}; its own message is above. A script that uses workers "
+                "must call molvae under `if __name__ == '__main__':`."
+            )
+        replacement = self._workers[slot] = _Worker(self._context, self._payload)
+        replacement.give(job, smiles, self._time_limit)
+        return None
+
+    def _drop(self, slot: int) -> None:
+        worker, self._workers[slot] = self._workers[slot], None
+        if worker is not None:
+            worker.kill()
+
+
+class _Worker:
+    """One process with its pipe; `job` is the position it works on, `deadline` the moment it is killed."""
+
+    def __init__(self, context: multiprocessing.context.SpawnContext, payload: bytes) -> None:
+        self.connection, theirs = context.Pipe(duplex=True)
+        self.process = context.Process(target=_work, args=(theirs, payload), daemon=True, name="molvae-oracle")
+        self.process.start()
+        theirs.close()  # so that the end of the worker is the end of the pipe
+        self.started = False
+        self.job: int | None = None
+        self.smiles: Sequence[str] = ()
+        self.deadline = math.inf
+
+    def give(self, job: int, smiles: Sequence[str], time_limit: float | None) -> None:
+        self.job, self.smiles = job, smiles
+        if self.started:
+            self.start_clock(time_limit)
+        else:
+            self.deadline = time.monotonic() + _START_LIMIT
+        try:
+            self.connection.send(smiles[job])
+        except OSError:
+            logger.debug("a worker ended between two jobs")  # the pipe says so when the result is collected
+
+    def start_clock(self, time_limit: float | None) -> None:
+        self.started = True
+        self.deadline = math.inf if time_limit is None else time.monotonic() + time_limit
+
+    def exit_code(self) -> str:
+        """How the process ended, as the rest of a sentence."""
+        self.process.join(timeout=5)
+        code = self.process.exitcode
+        if code is None:
+            return "closed its pipe"
+        if code < 0:
+            return f"was killed by signal {-code} ({signal.strsignal(-code)})"
+        return f"ended with exit code {code}"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def _work(connection: Connection, payload: bytes) -> None:
+    """The worker process: load the objective once, then answer one molecule after another."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        objective = pickle.loads(payload)  # noqa: S301 - made by our own parent process a moment ago
+    except Exception as error:  # noqa: BLE001 - importing user code: its text is the message
+        connection.send(("broken", error_text(error)))
+        return
+    connection.send(("ready", None))
+    while True:
+        try:
+            smiles = connection.recv()
+        except EOFError:
+            return
+        connection.send(("value", measure_one(objective, smiles)))
+
+
+def _end_with_parent() -> None:
+    """End this process at once when its parent is gone, even in the middle of a measurement that hangs."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
