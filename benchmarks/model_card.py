@@ -1,0 +1,155 @@
+"""The measured half of a checkpoint's card: reconstruction of the GDSS test rows, and 10,000 samples from every prior.
+
+Protocol (GDSS, Jo et al. 2022, with the reference's stereo kept): ZINC250k, 24,887 test rows. Reconstruction: exact match of
+isomeric canonical SMILES, greedy, from the posterior mean and from a sample of it, on all test rows. Samples: 10,000 from
+each prior of the model; faithful, sane, unique, novel, and the FCD to all test rows. Beside them stand the best that is
+possible (10,000 random training molecules scored by the same code) and n-gram models of SELFIES, which are always valid.
+
+    python benchmarks/model_card.py zinc250k --data FOLDER --write-card
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from common import RESULTS, Split, data_option, markdown, provenance, show_progress, write_csv, zinc_split
+from ngram import NGram
+
+from molvae.chem import canonical
+from molvae.datasets import tokenise
+from molvae.errors import MolvaeError
+from molvae.evaluation.fcd import Activations, chemnet_activations, frechet_distance, reference_activations
+from molvae.evaluation.reconstruction import reconstruction
+from molvae.evaluation.samples import sample_metrics
+from molvae.randomness import stream
+from molvae.tokens import Decoded, Vocabulary
+
+NOT_MEASURED = math.nan
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", nargs="?", default="zinc250k", help="name of a shipped model, or a checkpoint folder")
+    data_option(parser)
+    parser.add_argument(
+        "--samples", type=int, default=10_000, help="molecules from each prior (FCDs compare at 10,000 only)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--test-rows", type=int, help="reconstruct only the first N test rows, for a quick look")
+    parser.add_argument("--prior", action="append", help="measure only this prior (repeatable; default: all the model has)")
+    parser.add_argument("--no-baselines", action="store_true", help="leave out the perfect sampler and the n-gram models")
+    parser.add_argument("--write-card", action="store_true", help="store the result as the section `measured` of card.json")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="extra processes for reading the training set")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "molvae-benchmarks")
+    parser.add_argument("-o", "--out", type=Path, default=RESULTS / "model_card.csv")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    import molvae
+
+    model = molvae.load(args.checkpoint)
+    split = zinc_split(args.data)
+    test = split.test[: args.test_rows]
+    print(f"{args.checkpoint}: {len(split.train):,} training and {len(split.test):,} test rows, {args.samples:,} samples")
+
+    # 1. Does a molecule come back?
+    rows: list[dict[str, object]] = []
+    for kind in ("mean", "sample"):
+        started = time.perf_counter()
+        found = reconstruction(model, test, sample=kind == "sample", seed=args.seed, progress=show_progress(kind))
+        rows.append({"set": f"reconstruction from the {kind}", **asdict(found), "seconds": time.perf_counter() - started})
+        print(f"exact reconstruction from the {kind}: {found.exact:.4f} ({found.stereo_free:.4f} without stereo)")
+
+    # 2. What comes out of each prior, beside the best possible and the n-gram floor?
+    train = tokenise(split.train, workers=args.workers, progress=show_progress("training set"))
+    reference = reference_activations(
+        [text for text in map(canonical, split.test) if text],
+        args.cache,
+        device=args.device,
+        progress=show_progress("test FCD"),
+    )
+    sets = {f"prior {name}": model.sample(args.samples, seed=args.seed, prior=name) for name in args.prior or model.priors}
+    if not args.no_baselines:
+        sets |= baselines(split, train.vocabulary, [row.tolist() for row in _rows(train)], args.samples, args.seed)
+    known = set(train.smiles)
+    for name, samples in sets.items():
+        started = time.perf_counter()
+        rows.append({"set": name, **measure(samples, known, model.ring_systems, reference, args.device, name)})
+        rows[-1]["seconds"] = time.perf_counter() - started
+        print(", ".join(f"{k} {rows[-1][k]:.4f}" for k in ("fcd", "faithful", "sane", "unique", "novel")), f"<- {name}")
+
+    # 3. The table, and the card.
+    origin = provenance("model_card", data=split.hash, seed=args.seed, budget=f"{args.samples} samples")
+    write_csv(args.out, [{"model": args.checkpoint, **row, **origin} for row in rows])
+    columns = ("set", "n", "exact", "stereo_free", "fcd", "valid", "faithful", "sane", "unique", "novel", "diversity")
+    print(markdown(columns, [[_cell(row.get(column)) for column in columns] for row in rows]))
+    if args.write_card:
+        model.write_card({**model.card, "measured": {"rows": _finite(rows), "provenance": origin}})
+
+
+def measure(
+    samples: Sequence[Decoded | str],
+    known: set[str],
+    ring_systems: frozenset[str],
+    reference: Activations,
+    device: str,
+    name: str,
+) -> dict[str, object]:
+    """The sample metrics and the FCD of one set; the five most frequent faults as one text."""
+    found = sample_metrics(samples, is_training=known.__contains__, ring_systems=ring_systems)
+    smiles = [s.smiles if isinstance(s, Decoded) else canonical(s) for s in samples]
+    features = chemnet_activations([text for text in smiles if text], device=device, progress=show_progress(name))
+    rates = {key: value for key, value in asdict(found).items() if key != "reasons"}
+    faults = "; ".join(f"{reason} {count}" for reason, count in found.reasons.most_common(5))
+    return {**rates, "fcd": frechet_distance(Activations.of(features), reference), "faults": faults}
+
+
+def baselines(
+    split: Split, vocabulary: Vocabulary, rows: list[list[int]], n: int, seed: int
+) -> dict[str, list[Decoded] | list[str]]:
+    """The perfect sampler (random training molecules, none twice), and n-gram models of the training strings."""
+    picked = stream(seed, "perfect sampler").choice(len(split.train), min(n, len(split.train)), replace=False)
+    sets: dict[str, list[Decoded] | list[str]] = {"perfect sampler": [split.train[i] for i in picked]}
+    for order, name in ((1, "unigram"), (3, "trigram")):
+        drawn = NGram(order, rows).sample(n, stream(seed, "n-gram", order))
+        sets[f"SELFIES {name}"] = [vocabulary.decode(row) for row in drawn]
+    return sets
+
+
+def _rows(train) -> list[np.ndarray]:
+    return np.split(train.table.tokens.numpy(), train.table.offsets.numpy()[1:-1])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4f}"
+    return "" if value is None else str(value)
+
+
+def _finite(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """The rows for JSON, which has no NaN: what was not measured is left out."""
+    return [
+        {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items() if value == value}
+        for row in rows
+    ]
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except MolvaeError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(os.EX_TEMPFAIL)

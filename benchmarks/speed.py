@@ -1,0 +1,181 @@
+"""How fast molvae is: training, sampling, encoding, decoding to canonical SMILES, and what a search adds to an oracle call.
+
+    python benchmarks/speed.py --data FOLDER            # on the CPU, and on the GPU if there is one
+
+Training: molecules and tokens (end marks included) a second in molvae.training.fit with its defaults, for a GRU and a
+Transformer, first steps left out. Decoding: latents in, canonical isomeric SMILES and the faithful check out. Search: the
+time in which a strategy proposes its next batch, divided by the batch, when it already knows 100, 1,000 or 5,000 molecules
+(training rows, with their QED as score); measuring itself is not part of it. Times are wall-clock seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import RESULTS, data_option, markdown, provenance, write_csv, zinc_split
+
+from molvae.chem import canonical, parse
+from molvae.chem.properties import properties
+from molvae.datasets import tokenise
+from molvae.errors import MolvaeError
+from molvae.history import Evaluation, History
+from molvae.models.sequence_vae import MODELS
+from molvae.optimize.space import SearchSpace
+from molvae.optimize.strategies.base import STRATEGIES, Strategy
+from molvae.randomness import stream
+from molvae.training import TrainSettings, fit
+
+Row = dict[str, object]
+WARM_UP = 5  # steps; the first ones allocate memory, and compile on a GPU
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data_option(parser)
+    parser.add_argument("--model", default="zinc250k", help="name of a shipped model, or a checkpoint folder")
+    parser.add_argument("--device", action="append", help="cpu, cuda (repeatable; default: cpu, and cuda if there is one)")
+    parser.add_argument("--part", action="append", choices=["train", "model", "search"], help="repeatable; default: all")
+    parser.add_argument("--steps", type=int, default=30, help="training steps that are timed")
+    parser.add_argument("--samples", type=int, default=10_000, help="molecules that are sampled, encoded and decoded")
+    parser.add_argument("--calls", type=int, nargs="+", default=[100, 1000, 5000], help="sizes of the search history")
+    parser.add_argument("--strategy", action="append", help="repeatable; default: all that are registered")
+    parser.add_argument("--threads", type=int, help="torch threads (default: torch decides)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--out", type=Path, default=RESULTS / "speed.csv")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    devices = args.device or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    parts = args.part or ["train", "model", "search"]
+    split = zinc_split(args.data)
+    rows: list[Row] = []
+    for device in devices:
+        kind = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+        found: list[Iterator[Row]] = []
+        if "train" in parts:
+            found.append(training(split.train[:20_000], device, args.steps, args.seed))
+        if "model" in parts:
+            found.append(model_speed(args.model, split.train, device, args.samples, args.seed))
+        if "search" in parts:
+            found.append(search_overhead(args.model, split.train, device, args.calls, args.strategy, args.seed))
+        for row in (row for part in found for row in part):
+            rows.append({**row, "device": kind})
+            print(markdown(list(row), [list(row.values())]).splitlines()[-1], flush=True)
+    origin = provenance("speed", data=split.hash, seed=args.seed, budget=f"{args.steps} steps, {args.samples} molecules")
+    write_csv(args.out, [{**row, **origin} for row in rows])
+    print(markdown(("what", "value", "unit", "device"), [[r[k] for k in ("what", "value", "unit", "device")] for r in rows]))
+
+
+def training(smiles: list[str], device: str, steps: int, seed: int) -> Iterator[Row]:
+    """Molecules and tokens a second of a training step, from the time between two progress calls."""
+    data = tokenise(smiles)
+    settings = TrainSettings(seed=seed, molecules=(steps + WARM_UP) * TrainSettings.batch_size, evaluate_every=10**9)
+    per_molecule = float(data.table.lengths.float().mean()) + 1
+    for network in ("gru", "transformer"):
+        torch.manual_seed(seed)  # initial weights
+        model = MODELS.build("vae", {"encoder": network, "decoder": network}, len(data.vocabulary)).to(device)
+        clock: list[float] = []
+
+        def tick(*_: object, clock: list[float] = clock) -> None:
+            _wait(device)
+            clock.append(time.perf_counter())
+
+        with tempfile.TemporaryDirectory() as folder:
+            fit(model, data.table, settings, folder, progress=tick)
+        speed = settings.batch_size * (len(clock) - WARM_UP) / (clock[-1] - clock[WARM_UP - 1])
+        size = sum(p.numel() for p in model.parameters())
+        yield {"what": f"train {network} ({size:,} parameters)", "value": round(speed, 1), "unit": "molecules/s"}
+        yield {"what": f"train {network}", "value": round(speed * per_molecule), "unit": "tokens/s"}
+
+
+def model_speed(name: str, train: list[str], device: str, n: int, seed: int) -> Iterator[Row]:
+    """Molecules a second of the public methods of a model, each warmed up with a small batch."""
+    import molvae
+
+    model = molvae.load(name, device=device)
+    picked = [train[i] for i in stream(seed, "speed").choice(len(train), min(n, len(train)), replace=False)]
+    z = model.sample_latents(n, seed=seed)
+    for what, call in (
+        ("sample latents", lambda k: model.sample_latents(k, seed=seed)),
+        ("encode SMILES", lambda k: model.encode(picked[:k])),
+        ("decode to canonical SMILES", lambda k: model.decode(z[:k])),
+        ("sample molecules", lambda k: model.sample(k, seed=seed)),
+    ):
+        call(64)
+        seconds = _timed(device, lambda call=call: call(n))
+        yield {"what": what, "value": round(n / seconds, 1), "unit": "molecules/s"}
+
+
+def search_overhead(
+    name: str, train: list[str], device: str, sizes: list[int], strategies: list[str] | None, seed: int
+) -> Iterator[Row]:
+    """Seconds that one proposal costs, by strategy and length of the history."""
+    import molvae
+
+    model = molvae.load(name, device=device)
+    space = SearchSpace(model, (), seed)
+    order = stream(seed, "history").permutation(len(train))
+    smiles = list(dict.fromkeys(text for i in order[: max(sizes) + 100] if (text := canonical(train[i]))))[: max(sizes)]
+    scores = [properties(parse(text), ["QED"])["QED"] for text in smiles]
+    z = model.encode(smiles)
+    for strategy_name in strategies or STRATEGIES.names():
+        for size in sizes:
+            strategy = STRATEGIES.build(strategy_name, None, space)
+            history = history_of(smiles[:size], scores, z, strategy)
+            n = strategy.batch_size(size)
+            proposed: list[object] = []
+            seconds = _timed(device, lambda s=strategy, h=history, n=n, out=proposed: out.extend(s.propose(h, n, seed)))
+            yield {
+                "what": f"{strategy_name} after {size:,} calls",
+                "value": round(1000 * seconds / max(1, len(proposed)), 2),
+                "unit": "ms/call",
+                "batch": n,
+                "proposed": len(proposed),
+            }
+
+
+def history_of(smiles: list[str], scores: list[float], z: np.ndarray, strategy: Strategy) -> History:
+    """A history of these molecules in rounds of the strategy's own batch sizes, as if they had come from the prior."""
+    history = History()
+    while len(history) < len(smiles):
+        first = len(history)
+        round_ = []
+        for i in range(first, min(len(smiles), first + strategy.batch_size(first))):
+            latent = None if np.isnan(z[i]).any() else z[i]
+            round_.append(Evaluation(i + 1, smiles[i], scores[i], source="prior", round=history.n_rounds, z=latent))
+        history.append_round(round_)
+    return history
+
+
+def _timed(device: str, call) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    call()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except MolvaeError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(os.EX_TEMPFAIL)
