@@ -9,7 +9,7 @@ import math
 import re
 import tomllib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -96,8 +96,11 @@ class MoleculeOracle(Oracle):
 ORACLES: Registry[Oracle] = Registry("oracle", "molvae.oracles")
 
 
-def resolve(spec: str | Oracle) -> Oracle:
-    """The oracle that `spec` names.
+Spec = str | Oracle | Callable[[list[str]], Sequence[float | None]]
+
+
+def resolve(spec: Spec) -> Oracle:
+    """The oracle that `spec` names; an oracle is returned as it is, and a function is wrapped.
 
     - a registered name, with settings in brackets if it has any: "osimertinib_mpo", "penalised_logp(max_heavy_atoms=45)"
     - a function in a Python file, list of SMILES -> list of numbers or None: "dock.py:score"
@@ -106,10 +109,12 @@ def resolve(spec: str | Oracle) -> Oracle:
     Raises UnknownName with the nearest name, ConfigError for a malformed spec, OracleError for an unusable file or program.
     """
     from molvae.oracles.command import CommandOracle
-    from molvae.oracles.functions import FunctionOracle
+    from molvae.oracles.functions import CallableOracle, FunctionOracle
 
     if isinstance(spec, Oracle):
         return spec
+    if callable(spec):
+        return CallableOracle(spec)
     spec = spec.strip()
     if spec.startswith("cmd:"):
         return CommandOracle(spec.removeprefix("cmd:"))

@@ -15,9 +15,9 @@ class CommandOracle(Oracle):
     """Runs `command` once a batch, without a shell.
 
     It reads lines `id<TAB>SMILES` on standard input and writes lines `id<TAB>value` on standard output, in any order;
-    further columns, and lines that start with no known id (a header, a log line), are ignored. A molecule whose id does not come back,
-    comes back twice with different values, or with something that is not a finite number, has failed; after an exit status
-    other than 0 the last line of standard error is its reason.
+    further columns, and lines that start with no known id (a header, a log line), are ignored. A molecule whose id does not
+    come back, comes back twice with different values, or with something that is not a finite number, has failed; after an
+    exit status other than 0 the last line of standard error is its reason.
 
     Parameters
     ----------

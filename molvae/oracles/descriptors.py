@@ -29,8 +29,8 @@ class PenalisedLogP(MoleculeOracle):
     """logP minus SA score minus the excess of the largest ring over six atoms, each standardised over ZINC250k.
 
     Gomez-Bombarelli et al., ACS Cent. Sci. 4:268, 2018; standardised as in Kusner et al., ICML 2017. It grows without end
-    with the length of a chain, so a molecule of more than `max_heavy_atoms` heavy atoms (38 is the largest in ZINC250k) has no
-    value. Rings are RDKit's smallest set of smallest rings.
+    with the length of a chain, so a molecule of more than `max_heavy_atoms` heavy atoms (the largest in ZINC250k has 38) has
+    no value. Rings are RDKit's smallest set of smallest rings.
     """
 
     # Mean and standard deviation over ZINC250k of logP, of -SA and of minus the ring excess.

@@ -6,7 +6,6 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,17 @@ from molvae.errors import OracleError, nearest
 from molvae.oracles.base import Measurement, Oracle, error_text
 
 
-class FunctionOracle(Oracle):
-    """Calls `function(smiles: list[str]) -> list[float | None]` of the file `path`.
+class CallableOracle(Oracle):
+    """Calls `function(smiles: list[str]) -> list[float | None]`.
 
     One value is expected for each molecule, in order. None, NaN, infinity and text are failures of that molecule. If the
     function raises, or returns another number of values, each molecule of the batch is asked for alone, so that no value is
-    given to the wrong molecule and a bad molecule costs only itself. The file is imported again in each worker process.
-
-    Raises OracleError if the file or the function cannot be loaded.
+    given to the wrong molecule and a bad molecule costs only itself.
     """
 
-    def __init__(self, path: str, function: str) -> None:
-        self.path = Path(path).expanduser().resolve()
+    def __init__(self, function: Callable[[list[str]], Any]) -> None:
         self.function = function
-        self._call  # noqa: B018 - a broken file is told about now, before any budget is spent
+        self.name = getattr(function, "__name__", type(function).__name__)
 
     def measure(self, smiles: Sequence[str]) -> list[Measurement]:
         if not smiles:
@@ -42,40 +38,60 @@ class FunctionOracle(Oracle):
     def _values(self, smiles: Sequence[str]) -> list[Any] | str:
         """What the function returned for `smiles`, one entry each, or the reason why that cannot be used."""
         try:
-            with _importable(self.path.parent):
-                returned = self._call(list(smiles))
-                if isinstance(returned, (str, bytes, Mapping, Set)) or not isinstance(returned, Iterable):
-                    return f"{self.function} returned a {type(returned).__name__}, not a list of numbers"
-                values = list(returned)
+            returned = self.function(list(smiles))
+            if isinstance(returned, (str, bytes, Mapping, Set)) or not isinstance(returned, Iterable):
+                return f"{self.name} returned a {type(returned).__name__}, not a list of numbers"
+            values = list(returned)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code; its text becomes the reason
-            return f"{self.function} raised {error_text(error)}"
+            return f"{self.name} raised {error_text(error)}"
         if len(values) != len(smiles):
-            return f"{self.function} returned {_counted(len(values), 'value')} for {_counted(len(smiles), 'molecule')}"
+            return f"{self.name} returned {_counted(len(values), 'value')} for {_counted(len(smiles), 'molecule')}"
         return values
 
-    @cached_property
-    def _call(self) -> Callable[[list[str]], Any]:
-        if not self.path.is_file():
-            raise OracleError(f"there is no file {self.path}; give the scoring function as path/to/file.py:function.")
-        spec = importlib.util.spec_from_file_location(f"molvae_user_{self.path.stem}", self.path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        try:
-            with _importable(self.path.parent):
-                spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
-            raise OracleError(f"{self.path} cannot be imported: {error_text(error)}. Fix the file and try again.") from error
-        found = getattr(module, self.function, None)
-        if not callable(found):
-            known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-            raise OracleError(
-                f"{self.path} has no function {self.function!r}.{nearest(self.function, known)} "
-                f"It has: {', '.join(known) or 'none'}."
-            )
-        return found
+
+class FunctionOracle(CallableOracle):
+    """A `CallableOracle` for the function `name` of the Python file `path`, which each worker process imports again.
+
+    Raises OracleError if the file or the function cannot be loaded.
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        self.path = Path(path).expanduser().resolve()
+        super().__init__(_load(self.path, name))  # a broken file is told about now, before any budget is spent
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "function": self.function}
+        return {"path": self.path, "name": self.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+
+def _load(path: Path, name: str) -> Callable[[list[str]], Any]:
+    """The function `name` of the file `path`, with the file's folder importable while it is loaded and whenever it runs."""
+    if not path.is_file():
+        raise OracleError(f"there is no file {path}; give the scoring function as path/to/file.py:function.")
+    spec = importlib.util.spec_from_file_location(f"molvae_user_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        with _importable(path.parent):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise OracleError(f"{path} cannot be imported: {error_text(error)}. Fix the file and try again.") from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise OracleError(
+            f"{path} has no function {name!r}.{nearest(name, known)} It has: {', '.join(known) or 'none'}. "
+            "Give the scoring function as path/to/file.py:function."
+        )
+
+    def function(smiles: list[str]) -> Any:
+        with _importable(path.parent):
+            return found(smiles)
+
+    function.__name__ = name
+    return function
 
 
 @contextmanager

@@ -7,9 +7,11 @@ They serve the benchmark tasks and, by name, the terms of a user's objective.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any
 
-from molvae.errors import ConfigError
+from molvae.errors import ConfigError, UnknownName, nearest
 
 
 class Modifier:
@@ -66,7 +68,8 @@ class Gaussian(Modifier):
             raise ConfigError(f"a Gaussian needs sigma above 0; it is {self.sigma}.")
 
     def __call__(self, x: float) -> float:
-        return math.exp(-0.5 * ((x - self.mu) / self.sigma) ** 2)
+        t = (x - self.mu) / self.sigma
+        return math.exp(-0.5 * t * t)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +116,29 @@ MODIFIERS: dict[str, type[Modifier]] = {
     "sigmoid": Sigmoid,
 }
 IDENTITY = Identity()
+
+
+def build_modifier(name: str, settings: Mapping[str, Any] | None = None) -> Modifier:
+    """The modifier called `name`. Raises UnknownName, or ConfigError for a wrong, missing or non-numeric setting."""
+    if name not in MODIFIERS:
+        raise UnknownName(f"no transform named {name!r}.{nearest(name, MODIFIERS)} Known: {', '.join(MODIFIERS)}.")
+    schema, settings = {f.name: f for f in fields(MODIFIERS[name])}, dict(settings or {})
+    for key, value in settings.items():
+        if key not in schema:
+            has = ", ".join(schema) or "none"
+            raise ConfigError(f"the transform {name!r} has no setting {key!r}.{nearest(key, schema)} It has: {has}.")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ConfigError(f"the setting {key!r} of the transform {name!r} must be a finite number; it is {value!r}.")
+    missing = [key for key, f in schema.items() if f.default is MISSING and key not in settings]
+    if missing:
+        raise ConfigError(f"the transform {name!r} needs {missing[0]!r}, for example {name}({missing[0]}=1.0).")
+    return MODIFIERS[name](**{key: float(value) for key, value in settings.items()})
+
+
+def describe_modifier(modifier: Modifier) -> dict[str, Any]:
+    """`{"name": ..., setting: value, ...}`: what `build_modifier` needs to build it again."""
+    name = next(name for name, kind in MODIFIERS.items() if type(modifier) is kind)
+    return {"name": name, **asdict(modifier)}  # type: ignore[call-overload]
 
 
 def arithmetic_mean(values: list[float]) -> float:

@@ -1,7 +1,7 @@
 """The parts that GuacaMol's tasks are composed of: similarity, descriptors, patterns, formulae, and their mean.
 
-Each part is a frozen, picklable function of a molecule. What it prepares (a target's fingerprint, a compiled pattern) is made
-on first use, kept with the instance and left out when it is pickled; no state is shared between tasks.
+Each part is a frozen, picklable function of a molecule. What it prepares (a target's fingerprint, a compiled pattern) is
+made on first use, kept with the instance and left out when it is pickled; no state is shared between tasks.
 Brown et al., J. Chem. Inf. Model. 59:1096, 2019.
 """
 
