@@ -165,9 +165,7 @@ class Ledger:
         elif known["objective"] != text:
             raise RunError(f"{self.path} holds values of another objective. Choose another run directory with -o.")
         if self.budget < self.calls:
-            raise ConfigError(
-                f"budget is {self.budget}, but this run has already spent {self.calls} calls. Give at least that."
-            )
+            raise ConfigError(f"budget is {self.budget}, but this run has already spent {self.calls} calls. Give as many.")
 
     def _announce(self, round: int, proposals: Sequence[Proposal]) -> bool:
         """Give the new molecules their call numbers; True if the budget cut some of them off."""
@@ -244,9 +242,7 @@ def _lock(path: Path) -> sqlite3.Connection:
         connection.execute("BEGIN EXCLUSIVE")
     except (OSError, sqlite3.Error) as error:
         if "locked" in str(error):
-            raise RunError(
-                f"{path.parent} is in use by another molvae process. Wait for it, or choose another -o."
-            ) from error
+            raise RunError(f"{path.parent} is in use by another molvae process. Wait for it, or use another -o.") from error
         raise RunError(f"cannot write {path}: {error}. Choose another place with -o.") from error
     return connection
 

@@ -43,6 +43,7 @@ class Executor(ABC):
     def measure(self, smiles: Sequence[str]) -> Iterator[tuple[int, Measurement]]:
         """Yield `(position in smiles, Measurement)` for each molecule once, as they complete."""
 
+    @abstractmethod
     def close(self) -> None:
         """End the workers, if there are any."""
 
@@ -54,7 +55,7 @@ class Executor(ABC):
 
 
 def make_executor(objective: Measurable, workers: int = 0, time_limit: float | None = None) -> Executor:
-    """The executor for `workers` processes (0: this process) and a limit of `time_limit` seconds a molecule (None: no limit).
+    """The executor for `workers` processes (0: this process) and a limit of `time_limit` seconds a molecule (None: none).
 
     A time limit needs a process that can be killed, so with one there is at least one worker.
     Raises ConfigError for a negative number.
@@ -88,6 +89,9 @@ class InProcess(Executor):
     def measure(self, smiles: Sequence[str]) -> Iterator[tuple[int, Measurement]]:
         for position, molecule in enumerate(smiles):
             yield position, measure_one(self._objective, molecule)
+
+    def close(self) -> None:
+        """Nothing was started."""
 
 
 class ProcessPool(Executor):

@@ -1,0 +1,190 @@
+"""`optimize`: one search in one run directory, started, continued after a kill, or extended by a larger budget.
+
+A run directory holds config.toml (every setting, defaults included), ledger.sqlite (every oracle call), events.jsonl (one
+line a round) and molecules.csv (one row an oracle call, in order).
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from molvae.chem.molecules import canonical
+from molvae.config import read_toml, to_toml, write_toml
+from molvae.errors import ConfigError, InvalidMolecule, MolvaeError, RunError
+from molvae.files import EventLog, atomic_path
+from molvae.history import Evaluation, History
+from molvae.ledger import Counters, Ledger
+from molvae.objective import Objective
+from molvae.optimize.loop import RoundReport, search
+from molvae.optimize.space import LatentModel, SearchSpace
+from molvae.optimize.strategies.base import STRATEGIES
+from molvae.workers import make_executor
+
+logger = logging.getLogger(__name__)
+
+_MAY_CHANGE = ("budget", "workers", "time_limit")  # settings that do not change which molecules a search chooses
+
+
+class Interrupted(MolvaeError):
+    """The search was stopped by Ctrl-C; everything measured is saved."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    directory: the run directory.  evaluations: every oracle call, in order.  counters: what was free and what was paid.
+    stopped: "budget" or "stalled".
+    """
+
+    directory: Path
+    evaluations: list[Evaluation]
+    counters: Counters
+    stopped: str
+
+    def best(self, k: int = 10) -> list[Evaluation]:
+        """Up to `k` evaluations with the highest scores, best first."""
+        return History(self.evaluations).best(k)
+
+
+def optimize(
+    objective: Objective | str,
+    *,
+    budget: int,
+    start: Sequence[str] | None = None,
+    strategy: str = "default",
+    model: str | LatentModel = "zinc250k",
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    workers: int = 0,
+    time_limit: float | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Callable[[RoundReport], None] | None = None,
+) -> SearchResult:
+    """Search for molecules with a high objective, with at most `budget` oracle calls.
+
+    Parameters
+    ----------
+    objective: an Objective, or the name of an oracle to maximise ("osimertinib_mpo", "dock.py:score").
+    budget: oracle calls, those of the start molecules included. Invalid and known molecules cost nothing.
+    start: SMILES to begin with, measured first; without them the search begins with draws from the model's prior.
+    strategy: a registered name.  settings: its settings, e.g. {"batch": 10}.
+    model: name or path of a trained model, or a loaded one.
+    seed: the same seed gives the same run, at any number of workers.
+    out: the run directory, "runs/<objective>-<strategy>-<seed>" by default. The same call on the same directory continues
+        a run that was killed; a larger budget extends one that has finished.
+    workers: processes to measure in; 0 for this one.  time_limit: seconds a molecule may take before it counts as failed.
+    progress: called after each round.
+
+    Raises ConfigError for wrong settings, RunError if the directory belongs to another run or cannot be written,
+    InvalidMolecule for a start molecule that cannot be parsed, OracleError if nothing can be measured, and Interrupted
+    after Ctrl-C. Whatever was measured before stays in the run directory.
+    """
+    if budget < 1:
+        raise ConfigError(f"budget is {budget}; give the number of oracle calls, at least 1.")
+    name = objective if isinstance(objective, str) else "search"
+    objective = Objective.from_specs(maximise=[objective]) if isinstance(objective, str) else objective
+    resolved = {
+        "seed": seed,
+        "budget": budget,
+        "model": model if isinstance(model, str) else type(model).__name__,
+        "workers": workers,
+        "time_limit": time_limit,
+        "start": canonical_start(start or ()),
+        "strategy": {"name": strategy, **STRATEGIES.defaults(strategy), **(settings or {})},
+        "objective": objective.describe(),
+    }
+    directory = Path(out) if out is not None else Path("runs") / f"{_slug(name)}-{strategy}-{seed}"
+    _refuse_other_config(directory, resolved)
+    space = SearchSpace(model=_loaded(model), start=tuple(resolved["start"]), seed=seed)
+    chooser = STRATEGIES.build(strategy, settings, space)
+    executor = make_executor(objective, workers, time_limit)
+    with executor, Ledger(directory / "ledger.sqlite", objective, budget, executor) as ledger:
+        write_toml(directory / "config.toml", resolved)
+        events = EventLog(directory / "events.jsonl")
+        events.append("start", calls=ledger.calls, budget=budget)
+        try:
+            stopped = search(chooser, ledger, events, seed=seed, progress=progress)
+        except KeyboardInterrupt:
+            events.append("interrupted", calls=ledger.calls)
+            raise Interrupted(
+                f"stopped after {ledger.calls - ledger.pending} of {budget} calls; they are saved in {directory}. "
+                "Run the same command to continue."
+            ) from None
+        finally:
+            write_molecules(directory / "molecules.csv", ledger.evaluations())
+        events.append("stop", reason=stopped, calls=ledger.calls)
+        return SearchResult(directory, ledger.evaluations(), ledger.counters, stopped)
+
+
+def write_molecules(path: str | os.PathLike[str], evaluations: Sequence[Evaluation]) -> None:
+    """One row an oracle call, in order: call, smiles, score, source, round, the components, and why a call failed.
+
+    Scores and components are written in full, so that reading them back gives the same numbers; a missing one is empty.
+    """
+    components = list(dict.fromkeys(name for e in evaluations for name in e.components))
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(["call", "smiles", "score", "source", "round", *components, "reason"])
+        for e in evaluations:
+            parts = [_cell(e.components.get(name)) for name in components]
+            table.writerow([e.call, e.smiles, _cell(e.score), e.source, e.round, *parts, e.reason])
+
+
+def canonical_start(start: Sequence[str]) -> list[str]:
+    """The start molecules as distinct canonical SMILES. Raises InvalidMolecule for the first that cannot be parsed."""
+    found: dict[str, None] = {}
+    for position, smiles in enumerate(start, 1):
+        written = canonical(smiles)
+        if written is None:
+            raise InvalidMolecule(
+                f"start molecule {position} ({smiles!r}) is not a valid SMILES. Correct it or leave it out."
+            )
+        found.setdefault(written)
+    return list(found)
+
+
+def _refuse_other_config(directory: Path, resolved: Mapping[str, Any]) -> None:
+    """Raise RunError if the directory holds a run with other settings, naming the first that differs."""
+    path = directory / "config.toml"
+    if not path.exists():
+        return
+    before, now = dict(_flat(read_toml(path))), dict(_flat(tomllib.loads(to_toml(resolved))))
+    for key in [*before, *now]:
+        if key not in _MAY_CHANGE and before.get(key) != now.get(key):
+            raise RunError(
+                f"{directory} holds a run with {key} = {before.get(key)!r}, and this one has {now.get(key)!r}. "
+                "Use the same settings to continue it, or another directory with -o."
+            )
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _loaded(model: str | LatentModel) -> LatentModel:
+    if not isinstance(model, str):
+        return model
+    import molvae
+
+    return molvae.load(model)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60] or "search"
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None or value != value else repr(float(value))
