@@ -71,9 +71,11 @@ class Editable:
             self.bonds.append((i, j, int(bond.GetBondTypeAsDouble())))
             self.neighbours[i].append(j)
             self.neighbours[j].append(i)
-        self.fixed = frozenset(
+        separated = {
             i for i, charge in enumerate(self.charges) if charge and any(self.charges[j] for j in self.neighbours[i])
-        )
+        }
+        doubly_bound = {k for i, j, order in self.bonds if order > 1 and separated & {i, j} for k in (i, j)}
+        self.fixed = frozenset(separated | doubly_bound)
         self.rings = [tuple(ring) for ring in self.mol.GetRingInfo().BondRings()]
         self.ring_bonds = frozenset(b for ring in self.rings for b in ring)
         self.editable_bonds = [b for b, (i, j, _) in enumerate(self.bonds) if i not in self.fixed and j not in self.fixed]
