@@ -1,0 +1,120 @@
+"""Children of molecules by edits of their SELFIES symbols, as in STONED (Nigam et al., Chem. Sci. 12:7079, 2021).
+
+A parent is written from a random atom in a random order, and one to three of its symbols are replaced, inserted or deleted.
+Every such string is some molecule; the sanity rules of the graph edits keep out what the grammar's repairs make of it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Container, Sequence
+from functools import lru_cache
+from itertools import accumulate
+
+import numpy as np
+import selfies
+from rdkit import Chem, rdBase
+
+from molvae.chem.molecules import Mol, parse
+from molvae.optimize.proposals.editable import finish
+from molvae.optimize.proposals.graph_edits import MAX_ATOMS
+from molvae.tokens import Vocabulary
+
+_ORDERS = 5  # ways a parent is written; encoding costs more than editing
+_TRIES_PER_CHILD = 20  # strings written for each child wanted before fewer are returned
+
+
+def selfies_offspring(
+    parents: Sequence[str],
+    n: int,
+    rng: np.random.Generator,
+    *,
+    vocabulary: Vocabulary,
+    max_edits: int = 3,
+    max_atoms: int = MAX_ATOMS,
+    known: Container[str] = (),
+) -> list[str]:
+    """Up to `n` distinct children of `parents` as canonical SMILES; a pure function of its arguments.
+
+    Parameters
+    ----------
+    parents: canonical SMILES; those that do not parse, or that SELFIES cannot say, have no children.
+    vocabulary: its symbols are what may be written, more often those that are frequent in the parents.
+    max_edits: symbol edits of a child, from 1 to this number with equal chances.
+    max_atoms: heavy atoms a child may have.
+    known: molecules not wanted; parents are never returned.
+    """
+    mols = [mol for mol in map(_parsed, parents) if mol is not None]
+    if not mols:
+        return []
+    symbols, cumulative = _symbol_chances(mols, vocabulary)
+    unwanted = set(parents)
+    orders: dict[tuple[int, int], list[str] | None] = {}
+    children: dict[str, None] = {}
+    for _ in range(_TRIES_PER_CHILD * n):
+        if len(children) >= n:
+            break
+        parent, order = int(rng.random() * len(mols)), int(rng.random() * _ORDERS)
+        if (parent, order) not in orders:
+            orders[parent, order] = write_in_random_order(mols[parent], rng, vocabulary)
+        written = orders[parent, order]
+        if written is None:
+            continue
+        for _ in range(1 + int(rng.random() * max_edits)):
+            draw = rng.random() * cumulative[-1]
+            written = edit(written, symbols[min(bisect_right(cumulative, draw), len(symbols) - 1)], rng)
+        smiles = vocabulary.derive("".join(written)).smiles
+        if smiles is not None and smiles not in unwanted and smiles not in known and _is_sane(smiles, max_atoms):
+            children.setdefault(smiles)
+    return list(children)
+
+
+def write_in_random_order(mol: Mol, rng: np.random.Generator, vocabulary: Vocabulary) -> list[str] | None:
+    """SELFIES symbols of `mol`, its atoms numbered at random first; None if SELFIES or the vocabulary cannot say it.
+
+    RDKit's own random writer draws from a generator that cannot be given.
+    """
+    shuffled = Chem.RenumberAtoms(mol, rng.permutation(mol.GetNumAtoms()).tolist())
+    string, _ = vocabulary.to_selfies(Chem.MolToSmiles(shuffled, canonical=False))
+    if string is None:
+        return None
+    symbols = list(selfies.split_selfies(string))
+    return symbols if set(symbols) <= set(vocabulary.symbols) else None
+
+
+def edit(symbols: Sequence[str], symbol: str, rng: np.random.Generator) -> list[str]:
+    """A copy with `symbol` in place of a random one, inserted at a random place, or with a random one deleted.
+
+    A string of one symbol is not made empty: there the symbol is replaced.
+    """
+    position, kind = int(rng.random() * len(symbols)), int(rng.random() * 3)
+    if kind == 0 and len(symbols) > 1:
+        return [*symbols[:position], *symbols[position + 1 :]]
+    if kind == 1:
+        position = int(rng.random() * (len(symbols) + 1))
+        return [*symbols[:position], symbol, *symbols[position:]]
+    return [*symbols[:position], symbol, *symbols[position + 1 :]]
+
+
+def _symbol_chances(mols: Sequence[Mol], vocabulary: Vocabulary) -> tuple[list[str], list[float]]:
+    """The vocabulary's symbols, and their cumulative chances: one more than how often the parents use them."""
+    used: Counter[str] = Counter()
+    for mol in mols:
+        string, _ = vocabulary.to_selfies(Chem.MolToSmiles(mol))
+        used.update(selfies.split_selfies(string) if string is not None else ())
+    symbols = list(vocabulary.symbols)
+    return symbols, list(accumulate(1.0 + used[symbol] for symbol in symbols))
+
+
+def _is_sane(smiles: str, max_atoms: int) -> bool:
+    mol = parse(smiles)
+    if mol is None or any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()):
+        return False
+    with rdBase.BlockLogs():
+        return finish(Chem.RWMol(mol), max_atoms) is not None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(smiles: str) -> Mol | None:
+    return parse(smiles)
