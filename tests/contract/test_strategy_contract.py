@@ -1,0 +1,139 @@
+"""What every registered strategy promises. A new file in molvae/optimize/strategies is covered without a new test."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from fakes import FakeModel, Similarity, molecule
+from rdkit import Chem
+
+from molvae.history import Evaluation, History, Proposal
+from molvae.optimize.space import SearchSpace
+from molvae.optimize.strategies.base import STRATEGIES, Strategy
+from molvae.randomness import child_seed
+
+BUDGET = 200
+START = (molecule((1, 0, 0, 0)), molecule((2, 1, 1, 1)), molecule((3, 2, 4, 2)))
+
+
+def build(name: str, start: tuple[str, ...] = (), seed: int = 0) -> Strategy:
+    return STRATEGIES.build(name, {}, SearchSpace(FakeModel(), start=start, seed=seed))
+
+
+def measured(history: History, proposals: list[Proposal]) -> list[Evaluation]:
+    """A round's evaluations by the toy objective, new molecules only; written without the ledger."""
+    new = [p for p in proposals if p.smiles not in history.known]
+    scores = [m.value for m in Similarity().measure([p.smiles for p in new])]
+    return [
+        Evaluation(len(history) + i, p.smiles, score, source=p.source, round=history.n_rounds, z=p.z)
+        for i, (p, score) in enumerate(zip(new, scores, strict=True), 1)
+    ]
+
+
+@cache
+def run(name: str, seed: int) -> History:
+    """The toy search: as many rounds as fit into the budget."""
+    strategy, history = build(name, seed=seed), History()
+    while len(history) < BUDGET and history.n_rounds < 100:
+        n = strategy.batch_size(len(history))
+        proposals = strategy.propose(history, n, child_seed(seed, "round", history.n_rounds))
+        history.append_round(measured(history, proposals)[: BUDGET - len(history)])
+    return history
+
+
+def top_10(history: History) -> float:
+    return float(np.mean([e.score for e in history.best(10)]))
+
+
+@pytest.fixture(params=list(STRATEGIES))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_settings_have_working_defaults(name: str) -> None:
+    assert STRATEGIES.settings(name).keys() == STRATEGIES.defaults(name).keys()
+    build(name)
+
+
+def test_a_round_depends_on_history_and_seed_alone(name: str) -> None:
+    history = run(name, 0)
+    for rounds in (0, 1, history.n_rounds - 1):
+        n = build(name).batch_size(len(history.before(rounds)))
+        # A fresh object and a copy of the history, as after a kill; and the object that has seen other rounds meanwhile.
+        first, fresh = build(name), build(name)
+        asked = first.propose(history.before(rounds), n, 7)
+        first.propose(history.before(1), 5, 8)
+        for other in (first.propose(history.before(rounds), n, 7), fresh.propose(history.before(rounds), n, 7)):
+            assert [(p.smiles, p.source) for p in other] == [(p.smiles, p.source) for p in asked]
+            for p, q in zip(other, asked, strict=True):
+                assert (p.z is None) == (q.z is None)
+                if p.z is not None:
+                    np.testing.assert_array_equal(p.z, q.z)
+
+
+def test_another_seed_is_another_round(name: str) -> None:
+    history = run(name, 0).before(2)
+    strategy = build(name)
+    n = strategy.batch_size(len(history))
+    assert [p.smiles for p in strategy.propose(history, n, 1)] != [p.smiles for p in strategy.propose(history, n, 2)]
+
+
+def test_never_more_than_asked_and_all_of_it_usable(name: str) -> None:
+    history, strategy = run(name, 0).before(2), build(name)
+    for n in (1, 3, strategy.batch_size(len(history))):
+        proposals = strategy.propose(history, n, 3)
+        assert 0 < len(proposals) <= n
+        assert len({p.smiles for p in proposals}) == len(proposals)
+        for p in proposals:
+            assert Chem.CanonSmiles(p.smiles) == p.smiles, "canonical isomeric SMILES"
+            assert p.smiles not in history.known, "not measured before"
+            assert p.source
+            assert p.z is None or (p.z.shape == (FakeModel.latent_size,) and p.z.dtype == np.float32)
+
+
+def test_a_latent_belongs_to_its_molecule(name: str) -> None:
+    with_z = [e for e in run(name, 0).evaluations if e.z is not None]
+    decoded = FakeModel().decode(np.array([e.z for e in with_z])) if with_z else []
+    assert [d.smiles for d in decoded] == [e.smiles for e in with_z]
+
+
+def test_start_molecules_are_measured_first(name: str) -> None:
+    strategy = build(name, start=START)
+    assert strategy.batch_size(0) == len(START)
+    assert [p.smiles for p in strategy.propose(History(), len(START), 0)] == list(START)
+    history = History()
+    history.append_round(measured(history, [Proposal(s, "start") for s in START]))
+    later = strategy.propose(history, strategy.batch_size(len(history)), 1)
+    assert later
+    assert not {p.smiles for p in later} & set(START)
+
+
+def test_failed_measurements_are_survived(name: str) -> None:
+    strategy = build(name)
+    first = strategy.propose(History(), strategy.batch_size(0), 0)
+    scores = [m.value for m in Similarity().measure([p.smiles for p in first])]
+    for n_good in (0, 1, 5):
+        history = History()
+        history.append_round(
+            [
+                Evaluation(
+                    i, p.smiles, score if i <= n_good else float("nan"), reason="" if i <= n_good else "no pose", z=p.z
+                )
+                for i, (p, score) in enumerate(zip(first, scores, strict=True), 1)
+            ]
+        )
+        assert strategy.propose(history, strategy.batch_size(len(history)), 1)
+
+
+def test_equal_scores_are_survived(name: str) -> None:
+    strategy = build(name)
+    history = History()
+    first = strategy.propose(history, strategy.batch_size(0), 0)
+    history.append_round([Evaluation(i, p.smiles, 0.5, z=p.z) for i, p in enumerate(first, 1)])
+    assert strategy.propose(history, strategy.batch_size(len(history)), 1)
+
+
+@pytest.mark.parametrize("rival", [s for s in STRATEGIES if s != "random"])
+def test_learning_beats_random_screening(rival: str) -> None:
+    seeds = range(3)
+    assert np.mean([top_10(run(rival, s)) for s in seeds]) > np.mean([top_10(run("random", s)) for s in seeds])
