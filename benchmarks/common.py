@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from molvae.checkpoint import find
 from molvae.datasets import file_hash, read_smiles
 from molvae.errors import DataError
 from molvae.files import atomic_path
@@ -54,6 +55,11 @@ def zinc_split(folder: Path | None) -> Split:
     held_out = set(test)
     train = [text for i, text in enumerate(rows) if i not in held_out]
     return Split(train, [rows[i] for i in test], file_hash(Path(folder) / ZINC))
+
+
+def model_hash(name: str) -> str:
+    """SHA-256 of a checkpoint's weights. Raises CheckpointError if there is no such checkpoint."""
+    return file_hash(find(name) / "model.safetensors")
 
 
 def provenance(script: str, *, data: str, seed: int | str, budget: int | str) -> dict[str, str]:

@@ -11,6 +11,7 @@ possible (10,000 random training molecules scored by the same code) and n-gram m
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import sys
@@ -21,19 +22,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, Split, data_option, markdown, provenance, show_progress, write_csv, zinc_split
+from common import RESULTS, Split, data_option, markdown, model_hash, provenance, show_progress, write_csv, zinc_split
 from ngram import NGram
 
+from molvae.checkpoint import find
 from molvae.chem import canonical
 from molvae.datasets import tokenise
 from molvae.errors import MolvaeError
 from molvae.evaluation.fcd import Activations, chemnet_activations, frechet_distance, reference_activations
 from molvae.evaluation.reconstruction import reconstruction
 from molvae.evaluation.samples import sample_metrics
+from molvae.files import write_json
 from molvae.randomness import stream
 from molvae.tokens import Decoded, Vocabulary
-
-NOT_MEASURED = math.nan
 
 
 def arguments() -> argparse.Namespace:
@@ -92,11 +93,15 @@ def main() -> None:
 
     # 3. The table, and the card.
     origin = provenance("model_card", data=split.hash, seed=args.seed, budget=f"{args.samples} samples")
-    write_csv(args.out, [{"model": args.checkpoint, **row, **origin} for row in rows])
+    origin["model"] = model_hash(args.checkpoint)
+    write_csv(args.out, [{**row, **origin} for row in rows])
     columns = ("set", "n", "exact", "stereo_free", "fcd", "valid", "faithful", "sane", "unique", "novel", "diversity")
     print(markdown(columns, [[_cell(row.get(column)) for column in columns] for row in rows]))
     if args.write_card:
-        model.write_card({**model.card, "measured": {"rows": _finite(rows), "provenance": origin}})
+        path = find(args.checkpoint) / "card.json"
+        card = json.loads(path.read_text(encoding="utf-8"))
+        write_json(path, {**card, "measured": {"rows": _finite(rows), "provenance": origin}})
+        print(f"written: {path}")
 
 
 def measure(

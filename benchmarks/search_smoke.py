@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import pandas as pd
-from common import RESULTS, machine, markdown, provenance, write_csv
+from common import RESULTS, machine, markdown, model_hash, provenance, write_csv
 
 from molvae.errors import MolvaeError
 from molvae.evaluation.search import auc_top_k, best_molecules, distinct_scaffolds, top_k
@@ -67,7 +67,7 @@ def run(work: Path, task: str, strategy: str, seed: int, calls: int, model: str)
     if (folder / DONE).exists():
         return
     optimize(task, budget=calls, seed=seed, strategy=strategy, model=model, out=folder)
-    origin = provenance("search_smoke", data="no training data read", seed=seed, budget=f"{calls} calls")
+    origin = provenance("search_smoke", data=model_hash(model), seed=seed, budget=f"{calls} calls")
     write_json(folder / DONE, {"task": task, "strategy": strategy, "calls_asked": calls, "model": model, "origin": origin})
     print(f"done: {folder.name}", flush=True)
 
