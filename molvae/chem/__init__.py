@@ -1,8 +1,9 @@
 """The only door to RDKit: molecules, standardisation, fingerprints, properties, filters with reasons."""
 
 from molvae.chem.filters import ALERT_CATALOGUES, SANITY_REASONS, Alert, alerts, problems, ring_systems
-from molvae.chem.fingerprints import COUNT_KINDS, count_fingerprints, pharmacophore, sparse_counts, tanimoto
+from molvae.chem.fingerprints import COUNT_KINDS, count_fingerprints, sparse_counts, tanimoto
 from molvae.chem.molecules import Mol, canonical, parse, scaffold
+from molvae.chem.pharmacophores import pharmacophore
 from molvae.chem.properties import PROPERTIES, Property, properties, property_named
 from molvae.chem.standardise import standardise
 

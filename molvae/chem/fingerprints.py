@@ -1,8 +1,8 @@
-"""Count fingerprints: folded into arrays for models, sparse and unfolded for similarity oracles, and Gobbi pharmacophores.
+"""Count fingerprints: folded into arrays for models, sparse and unfolded for similarity oracles.
 
 Morgan (extended-connectivity) fingerprints: Rogers & Hahn, J. Chem. Inf. Model. 50:742, 2010. Atom pairs: Carhart et al.,
-J. Chem. Inf. Comput. Sci. 25:64, 1985. Topological torsions: Nilakantan et al., ibid. 27:82, 1987. Pharmacophores:
-Gobbi & Poppinger, Biotechnol. Bioeng. 61:47, 1998. Chirality is never included.
+J. Chem. Inf. Comput. Sci. 25:64, 1985. Topological torsions: Nilakantan et al., ibid. 27:82, 1987.
+Chirality is never included.
 """
 
 from __future__ import annotations
@@ -47,13 +47,6 @@ def count_fingerprints(mols: Sequence[Mol], kind: str, size: int = 2048) -> np.n
 def sparse_counts(mol: Mol, kind: str) -> Any:
     """Unfolded count fingerprint as an RDKit sparse vector, for `tanimoto`. Raises UnknownName for an unknown kind."""
     return _generator(kind, 2048).GetSparseCountFingerprint(mol)
-
-
-def pharmacophore(mol: Mol) -> Any:
-    """Gobbi 2D pharmacophore bits as an RDKit sparse bit vector ("PHCO" in GuacaMol); milliseconds a molecule."""
-    from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D  # parses its feature patterns when imported
-
-    return Generate.Gen2DFingerprint(mol, Gobbi_Pharm2D.factory)
 
 
 def tanimoto(a: Any, b: Any) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rdkit import Chem, DataStructs
 from rdkit.Chem import Descriptors, Lipinski, rdMolDescriptors
+from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D
 
 from molvae.chem import (
     COUNT_KINDS,
@@ -120,8 +121,8 @@ def test_count_fingerprints_of_nothing_and_of_an_unknown_kind():
 
 
 def test_ethanol_count_similarity_by_hand():
-    # Environments of radius 0 are CH3, CH2, OH against CH3, CH2, CH3; of radius 1 one for each atom, the CH3 beside CH2
-    being # common; those of radius 2 all cover the whole molecule, which radius 1 at the middle atom has covered already.
+    # Environments of radius 0 are CH3, CH2, OH against CH3, CH2, CH3; of radius 1 one for each atom, of which CH3 beside
+    # CH2 is common; those of radius 2 cover the whole molecule, as radius 1 at the middle atom does already.
     # Shared: CH3, CH2, CH3 beside CH2. Of 6 + 6 in all, 3 are shared: 3 / (12 - 3).
     ethanol, propane = (sparse_counts(parse(s), "morgan2") for s in ("CCO", "CCC"))
     assert tanimoto(ethanol, propane) == pytest.approx(3 / 9)
@@ -131,6 +132,23 @@ def test_pharmacophore_bits_are_shared_by_a_molecule_and_its_own_copy_only():
     first, second, other = pharmacophore(MOLS[0]), pharmacophore(parse(SMILES[0])), pharmacophore(MOLS[1])
     assert tanimoto(first, second) == 1.0
     assert tanimoto(first, other) < 0.5
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        *SMILES,
+        "CCCOc1cc2ncnc(Nc3ccc4ncsc4c3)c2cc1S(=O)(=O)C(C)(C)C",
+        "CC(C)(C(=O)O)c1ccc(cc1)C(O)CCCN2CCC(CC2)C(O)(c3ccccc3)c4ccccc4",
+        "C[C@]12CC[C@H]3[C@@H](CCC4=CC(=O)CC[C@]34C)[C@@H]1CC[C@@H]2O",
+        "NCCCC(N)C(=O)O.OC(=O)CCS.[K+]",
+        "C[Si](C)(C)CCB(O)O",
+        "C",
+    ],
+)
+def test_pharmacophore_bits_are_those_of_rdkits_generator(smiles):
+    mol = parse(smiles)
+    assert set(pharmacophore(mol).GetOnBits()) == set(Generate.Gen2DFingerprint(mol, Gobbi_Pharm2D.factory).GetOnBits())
 
 
 def test_properties_of_aspirin():
