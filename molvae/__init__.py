@@ -1,0 +1,23 @@
+"""molvae: a molecular design toolkit around a SELFIES VAE. The public verbs; each loads what it needs when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_VERBS = {
+    "load": "molvae.generation",
+    "train": "molvae.experiment",
+    "generate": "molvae.library",
+    "optimize": "molvae.optimize.run",
+}
+
+__all__ = ["__version__", *_VERBS]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _VERBS:
+        raise AttributeError(f"module 'molvae' has no attribute {name!r}")
+    return getattr(import_module(_VERBS[name]), name)

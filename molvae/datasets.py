@@ -1,0 +1,195 @@
+"""Molecules as rows of token ids: reading files, tokenising in worker processes, batching by length.
+
+A `TokenTable` keeps all rows in one flat integer array with offsets: ZINC250k takes 9 MB, and a padded batch is built by
+one gather on whatever device the table lives on.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from molvae.derivation import write_strings
+from molvae.errors import DataError
+from molvae.tokens import BOS, EOS, PAD, Vocabulary
+
+CHUNK = 2000
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_smiles(path: str | os.PathLike[str], column: str | None = None) -> list[str]:
+    """The SMILES of a `.smi`, `.csv`, `.tsv` or `.txt` file, optionally `.gz`; one string a row, blank rows left out.
+
+    A `.smi` or `.txt` row is the SMILES, then optionally white space and a name. A table needs a header with `column`, or
+    a column whose name is "smiles" in any case. Strings are not checked here. Raises DataError.
+    """
+    path = Path(path)
+    name = path.name.removesuffix(".gz")
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as stream:
+            if name.endswith((".csv", ".tsv")):
+                rows = _column(csv.reader(stream, delimiter="\t" if name.endswith(".tsv") else ","), path, column)
+            else:
+                rows = [line.split()[0] for line in stream if line.strip()]
+    except FileNotFoundError as error:
+        raise DataError(f"no file {path}. Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file of SMILES (.smi, .csv or .tsv, optionally .gz).") from error
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is not a whole gzip file ({error}). Fetch it again.") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+    if not rows:
+        raise DataError(f"{path} holds no molecules. Give a file with one SMILES a row.")
+    return rows
+
+
+def _column(reader: Iterator[list[str]], path: Path, column: str | None) -> list[str]:
+    header = next(reader, [])
+    wanted = column or next((h for h in header if h.strip().lower() == "smiles"), "smiles")
+    if wanted not in header:
+        has = ", ".join(header[:12]) or "nothing"
+        raise DataError(f"no column {wanted!r} in {path} (has: {has}). Name the SMILES column with --smiles-col.")
+    index = header.index(wanted)
+    return [row[index].strip() for row in reader if len(row) > index and row[index].strip()]
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """Rows of token ids (without begin, end and padding) as one flat array.
+
+    tokens: (sum of lengths,) int16.  offsets: (n + 1,) int64; row i is tokens[offsets[i]:offsets[i + 1]].
+    """
+
+    tokens: torch.Tensor
+    offsets: torch.Tensor
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Sequence[int]]) -> TokenTable:
+        """Pack lists of ids."""
+        lengths = np.fromiter((len(row) for row in rows), np.int64, len(rows))
+        flat = np.fromiter(chain.from_iterable(rows), np.int16, int(lengths.sum()))
+        return cls(torch.from_numpy(flat), torch.from_numpy(np.concatenate([[0], lengths.cumsum()])))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """(n,) int64: tokens a row, without begin and end."""
+        return self.offsets.diff()
+
+    def to(self, device: torch.device | str) -> TokenTable:
+        """The same table on another device."""
+        return TokenTable(self.tokens.to(device), self.offsets.to(device))
+
+    def select(self, rows: torch.Tensor) -> TokenTable:
+        """The table of some rows, in the order given."""
+        lengths = self.lengths[rows]
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        index = torch.arange(int(offsets[-1]), device=offsets.device)
+        row = torch.repeat_interleave(torch.arange(len(rows), device=offsets.device), lengths)
+        return TokenTable(self.tokens[self.offsets[rows][row] + index - offsets[row]], offsets)
+
+    def batch(self, rows: torch.Tensor) -> torch.Tensor:
+        """(B, T) int64 padded rows `<bos> tokens <eos> <pad>...`, T = longest row of this batch + 2."""
+        starts, lengths = self.offsets[rows], self.lengths[rows]
+        width = int(lengths.max()) + 2
+        position = torch.arange(width, device=starts.device)[None, :] - 1
+        inside = (position >= 0) & (position < lengths[:, None])
+        index = (starts[:, None] + position).clamp_(0, max(len(self.tokens) - 1, 0))
+        ids = torch.where(inside, self.tokens[index].long(), PAD)
+        ids[:, 0] = BOS
+        return ids.scatter_(1, lengths[:, None] + 1, EOS)
+
+
+def length_batches(lengths: torch.Tensor, size: int, generator: torch.Generator | None) -> list[torch.Tensor]:
+    """Row numbers in batches of `size` rows of similar length, so that little is padding.
+
+    With a generator: rows are shuffled, sorted within pools of 64 batches, and the batches shuffled; every row appears
+    once, and the short last batch of an epoch is kept. Without: plain order by length.
+    """
+    lengths = lengths.cpu()
+    if generator is None:
+        return list(lengths.argsort(stable=True).split(size))
+    order = torch.randperm(len(lengths), generator=generator)
+    batches: list[torch.Tensor] = []
+    for pool in order.split(64 * size):
+        batches += list(pool[lengths[pool].argsort(stable=True)].split(size))
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """A tokenised list of molecules: canonical SMILES and ids of those accepted, row numbers, and the rejects by reason."""
+
+    smiles: list[str]
+    table: TokenTable
+    rows: np.ndarray
+    vocabulary: Vocabulary
+    rejected: list[tuple[int, str, str]]
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many molecules were rejected, by reason."""
+        return Counter(reason for _, _, reason in self.rejected)
+
+
+def tokenise(
+    smiles: Sequence[str],
+    vocabulary: Vocabulary | None = None,
+    *,
+    words: int = 400,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tokenised:
+    """Canonicalise and tokenise molecules. With no vocabulary, one is built from all symbols that occur and `words` words.
+
+    workers: extra processes (0 = in this one). The result does not depend on their number.
+    """
+    grammar = vocabulary or Vocabulary([])
+    jobs = [(grammar, smiles[i : i + CHUNK]) for i in range(0, len(smiles), CHUNK)]
+    outcomes: list[tuple[str | None, str]] = []
+    if workers:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for part in pool.map(write_strings, jobs):
+                outcomes += part
+                if progress:
+                    progress(len(outcomes), len(smiles))
+    else:
+        for job in jobs:
+            outcomes += write_strings(job)
+            if progress:
+                progress(len(outcomes), len(smiles))
+    if vocabulary is None:
+        vocabulary = Vocabulary.build((written for smi, written in outcomes if smi is not None), words)
+    kept, ids, rows, rejected = [], [], [], []
+    for row, (smi, text) in enumerate(outcomes):
+        tokens, reason = (None, text) if smi is None else vocabulary.segment(text)
+        if smi is None or tokens is None:
+            rejected.append((row, smiles[row], reason))
+        else:
+            kept.append(smi)
+            rows.append(row)
+            ids.append(tokens)
+    return Tokenised(kept, TokenTable.from_rows(ids), np.asarray(rows, np.int64), vocabulary, rejected)

@@ -1,0 +1,83 @@
+"""Files that are whole or absent: every result is written to a temporary file, synced, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from molvae.errors import RunError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success sync it and rename it to `path`, on failure remove it.
+
+    The temporary name ends like `path`, because writers choose a format by the ending.
+    Raises RunError if the folder cannot be written.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-", suffix=target.name)
+    except OSError as error:
+        raise RunError(f"cannot write {target}: {error.strerror or error}. Choose another place with -o.") from error
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
+        partial.replace(target)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {target}: {error.strerror or error}. Free some space or choose another place."
+        ) from error
+    finally:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Replace `path` by `text` (UTF-8) atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Replace `path` by `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+class EventLog:
+    """`events.jsonl`: one JSON object a line, appended and flushed; a torn last line is dropped on reading."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def append(self, event: str, **values: Any) -> None:
+        """Add one line `{"event": event, ...values}`."""
+        line = json.dumps({"event": event, **values}, ensure_ascii=False)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
+        except OSError as error:
+            raise RunError(f"cannot write {self.path}: {error.strerror or error}.") from error
+
+    def read(self) -> list[dict[str, Any]]:
+        """Every whole line, oldest first."""
+        if not self.path.exists():
+            return []
+        events = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            with suppress(json.JSONDecodeError):
+                events.append(json.loads(line))
+        return events

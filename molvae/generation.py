@@ -1,0 +1,211 @@
+"""Model: a trained VAE in chemists' terms. SMILES in, latents out; latents in, molecules out; arrays in NumPy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from molvae.checkpoint import Checkpoint, find, molecule_hashes
+from molvae.checkpoint import load as load_checkpoint
+from molvae.datasets import TokenTable
+from molvae.derivation import derive_strings, encode_strings
+from molvae.errors import ConfigError, InvalidMolecule, nearest
+from molvae.models.decoding import MAX_LENGTH, write
+from molvae.models.sequence_vae import rows_of
+from molvae.randomness import child_seed, torch_stream
+from molvae.tokens import Decoded
+
+BATCH = 512
+WORKER_SHARE = 500  # strings a job; below two jobs, starting processes costs more than it saves
+
+#: Preferred first when a checkpoint has several fitted priors.
+PRIOR_ORDER = ("flow", "mixture", "gaussian", "normal")
+
+
+def load(name: str | os.PathLike[str] = "zinc250k", *, device: str = "auto", workers: int = 0) -> Model:
+    """A shipped model by name, or a checkpoint folder, or a run directory. Raises CheckpointError or ConfigError.
+
+    device: "auto" (CUDA, then MPS, then CPU) or a torch device. workers: extra processes for the RDKit work of large calls.
+    """
+    return Model(load_checkpoint(name, pick_device(device)), name=find(name).name, workers=workers)
+
+
+def pick_device(device: str) -> torch.device:
+    """The device of a setting; "auto" takes what is there. Raises ConfigError for one that is not."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"no device {device!r} on this machine. Use --device auto, cpu, cuda or mps.") from error
+    return chosen
+
+
+class Model:
+    """A checkpoint with verbs. Latent vectors are flat (D,) float32 and are posterior means unless sampled.
+
+    All draws depend on `seed` alone. Nothing here changes global state; `workers` > 0 spreads RDKit work over processes.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, name: str = "", workers: int = 0) -> None:
+        self.checkpoint, self.name, self.workers = checkpoint, name, workers
+        self.vae, self.vocabulary, self.card = checkpoint.model, checkpoint.vocabulary, checkpoint.card
+        self.ring_systems = checkpoint.ring_systems
+        self.latent_size = self.vae.latent_tokens * self.vae.latent_size
+
+    # -- molecules to latents
+
+    def encode_ids(self, smiles: Sequence[str]) -> list[tuple[list[int] | None, str]]:
+        """Token ids of each molecule, or None and the reason it cannot be encoded."""
+        return self._spread(encode_strings, smiles)
+
+    def encode(self, smiles: Sequence[str], *, sample: bool = False, seed: int = 0) -> np.ndarray:
+        """(N, D) float32 posterior means, or samples; a row of NaN where a molecule cannot be encoded.
+
+        `explain` tells why. A string need not be canonical: it is canonicalised first.
+        """
+        found = [ids for ids, _ in self.encode_ids(list(smiles))]
+        known = [i for i, ids in enumerate(found) if ids]
+        z = np.full((len(found), self.latent_size), np.nan, np.float32)
+        if known:
+            z[known] = self._encode_table(TokenTable.from_rows([found[i] for i in known]), sample, seed).numpy()
+        return z
+
+    def explain(self, smiles: Sequence[str]) -> list[str]:
+        """Why each molecule cannot be encoded; "" for those that can."""
+        return [reason for _, reason in self.encode_ids(list(smiles))]
+
+    @torch.inference_mode()
+    def _encode_table(self, table: TokenTable, sample: bool, seed: int) -> Tensor:
+        z = torch.empty(len(table), self.latent_size)
+        for batch, rows in enumerate(table.lengths.argsort(stable=True).split(BATCH)):
+            generator = torch_stream(seed, "posterior", batch) if sample else None
+            z[rows] = self.vae.encode(table.batch(rows).to(self.vae.device), generator).flatten(1).cpu()
+        return z
+
+    # -- latents to molecules
+
+    def decode(
+        self, z: np.ndarray, *, n: int = 1, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
+    ) -> list[Decoded]:
+        """The molecules of latents (N, D): n a point, those of a point together. Greedy at temperature 0."""
+        z = np.atleast_2d(np.asarray(z, np.float32))
+        if z.ndim != 2 or z.shape[1] != self.latent_size:
+            raise ConfigError(f"latents must have {self.latent_size} columns, not shape {z.shape}.")
+        if not np.isfinite(z).all():
+            raise ConfigError("latents must be finite numbers; a NaN row is a molecule that could not be encoded.")
+        points = torch.from_numpy(z).repeat_interleave(n, 0)
+        rows: list[list[int]] = []
+        for batch, part in enumerate(points.split(BATCH)):
+            latents = part.view(len(part), self.vae.latent_tokens, -1)
+            generator = torch_stream(seed, "decode", batch)
+            rows += rows_of(write(self.vae, latents, temperature=temperature, top_p=top_p, generator=generator))
+        return self._spread(derive_strings, ["".join(self.vocabulary.tokens[i] for i in row) for row in rows])
+
+    # -- the prior
+
+    @property
+    def priors(self) -> list[str]:
+        """The fitted priors, the preferred one first."""
+        return sorted(self.checkpoint.priors, key=lambda name: PRIOR_ORDER.index(name) if name in PRIOR_ORDER else -1)
+
+    def sample_latents(self, n: int, *, seed: int = 0, prior: str | None = None) -> np.ndarray:
+        """(n, D) float32 draws from a fitted prior (the preferred one, if none is named), or "normal" for N(0, I)."""
+        name = prior or next(iter(self.priors), "normal")
+        generator = torch_stream(seed, "prior")
+        if name == "normal":
+            return self.vae.sample_prior(n, generator).flatten(1).cpu().numpy()
+        if name not in self.checkpoint.priors:
+            known = [*self.priors, "normal"]
+            raise ConfigError(
+                f"{self.name} has no prior {name!r}.{nearest(name, known)} It has: {', '.join(dict.fromkeys(known))}."
+            )
+        return self.checkpoint.priors[name].sample(n, generator).numpy()
+
+    def sample(
+        self, n: int, *, seed: int = 0, prior: str | None = None, temperature: float = 0.0, top_p: float = 1.0
+    ) -> list[Decoded]:
+        """n molecules from the prior, none left out: unfaithful and invalid ones are marked, not hidden."""
+        z = self.sample_latents(n, seed=seed, prior=prior)
+        return self.decode(z, temperature=temperature, top_p=top_p, seed=child_seed(seed, "sample"))
+
+    def is_training_molecule(self, smiles: Sequence[str]) -> np.ndarray:
+        """(N,) bool: whether each canonical SMILES was in the training set (by hash)."""
+        if not len(smiles):
+            return np.zeros(0, bool)
+        hashes = np.array([molecule_hashes([s])[0] for s in smiles], np.int64)
+        at = np.searchsorted(self.checkpoint.training, hashes).clip(max=max(len(self.checkpoint.training) - 1, 0))
+        return self.checkpoint.training[at] == hashes if len(self.checkpoint.training) else np.zeros(len(smiles), bool)
+
+    # -- what latents are for
+
+    def reconstruct(self, smiles: Sequence[str], *, sample: bool = False, seed: int = 0) -> list[Decoded | None]:
+        """Encode and decode greedily; None where a molecule cannot be encoded."""
+        z = self.encode(smiles, sample=sample, seed=seed)
+        known = np.flatnonzero(~np.isnan(z[:, 0]))
+        results: list[Decoded | None] = [None] * len(z)
+        for i, decoded in zip(known.tolist(), self.decode(z[known]) if len(known) else [], strict=True):
+            results[i] = decoded
+        return results
+
+    def interpolate(self, first: str, last: str, *, steps: int = 10, mode: str = "linear") -> list[Decoded]:
+        """Molecules at `steps` even points from `first` to `last`, both ends included.
+
+        mode: "linear", or "spherical" (White 2016, arXiv 1609.04468). Raises InvalidMolecule for an end that cannot be encoded.
+        """
+        if mode not in ("linear", "spherical"):
+            raise ConfigError(
+                f"no interpolation mode {mode!r}.{nearest(mode, ('linear', 'spherical'))} Use linear or spherical."
+            )
+        a, b = self._encode_all([first, last])
+        t = np.linspace(0.0, 1.0, steps, dtype=np.float32)[:, None]
+        if mode == "linear":
+            return self.decode((1 - t) * a + t * b)
+        cosine = float(np.clip(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), -1.0, 1.0))
+        angle = max(float(np.arccos(cosine)), 1e-6)
+        return self.decode((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle))
+
+    def neighbours(
+        self, smiles: str, n: int, *, sigma: float = 0.3, seed: int = 0, rounds: int = 10
+    ) -> list[tuple[Decoded, np.ndarray]]:
+        """Up to n distinct valid molecules other than `smiles`, with their latents, decoded from its posterior mean plus
+        Gaussian noise of standard deviation `sigma`; fewer than n if `rounds` draws of 2 n points find no more."""
+        centre = self._encode_all([smiles])
+        known = {self.vocabulary.derive(self.vocabulary.to_selfies(smiles)[0] or "").smiles, smiles}
+        found: list[tuple[Decoded, np.ndarray]] = []
+        for r in range(rounds):
+            noise = torch.randn(2 * n, self.latent_size, generator=torch_stream(seed, "neighbours", r)).numpy()
+            z = centre + sigma * noise
+            for decoded, point in zip(self.decode(z), z, strict=True):
+                if decoded.smiles is not None and decoded.smiles not in known and len(found) < n:
+                    known.add(decoded.smiles)
+                    found.append((decoded, point))
+            if len(found) == n:
+                break
+        return found
+
+    def _encode_all(self, smiles: Sequence[str]) -> np.ndarray:
+        for text, (ids, reason) in zip(smiles, self.encode_ids(smiles), strict=True):
+            if not ids:
+                raise InvalidMolecule(f"cannot encode {text!r}: {reason or 'it has no atoms'}.")
+        return self.encode(smiles)
+
+    def _spread(self, function: Any, strings: Sequence[str]) -> list[Any]:
+        jobs = [(self.vocabulary, list(strings[i : i + WORKER_SHARE])) for i in range(0, len(strings), WORKER_SHARE)]
+        if self.workers and len(jobs) > 1:
+            with ProcessPoolExecutor(min(self.workers, len(jobs)), mp_context=get_context("spawn")) as pool:
+                parts = list(pool.map(function, jobs))
+        else:
+            parts = [function(job) for job in jobs]
+        return [item for part in parts for item in part]
+
+
+__all__ = ["MAX_LENGTH", "Model", "load", "pick_device"]

@@ -1,0 +1,63 @@
+"""Writing token strings from latents: greedy, by temperature, or from the nucleus (top-p, Holtzman et al. 2020).
+
+All rows are written together, one token a step, with cached states. Finished rows leave the batch, so a long molecule does
+not hold the short ones. No loop runs over molecules.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from molvae.models.networks import keep_rows
+from molvae.models.sequence_vae import SequenceVAE
+from molvae.tokens import BOS, EOS, PAD
+
+MAX_LENGTH = 128
+
+
+def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> Tensor:
+    """(B, V) logits -> (B,) token ids; greedy at temperature 0, otherwise drawn from the smallest set of tokens whose
+    probability reaches `top_p`. Padding and begin are never written."""
+    logits = logits.float().clone()
+    logits[:, [PAD, BOS]] = float("-inf")
+    if temperature == 0.0:
+        return logits.argmax(-1)
+    probability = (logits / temperature).softmax(-1)
+    if top_p < 1.0:
+        ordered, index = probability.sort(-1, descending=True)
+        ordered[ordered.cumsum(-1) - ordered >= top_p] = 0.0
+        probability = torch.zeros_like(probability).scatter_(-1, index, ordered)
+    return torch.multinomial(probability.cpu(), 1, generator=generator)[:, 0].to(logits.device)
+
+
+@torch.inference_mode()
+def write(
+    model: SequenceVAE,
+    z: Tensor,
+    *,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    generator: torch.Generator | None = None,
+    max_length: int = MAX_LENGTH,
+) -> Tensor:
+    """z (B, K, D) -> ids (B, max_length) int64 on the CPU, padded after the end token.
+
+    A row that has no end token after `max_length` tokens was cut there.
+    """
+    z = z.to(model.device)
+    written = torch.full((len(z), max_length), PAD, dtype=torch.long)
+    alive = torch.arange(len(z))
+    state = model.decoder.start(z, max_length)
+    last = torch.full((len(z),), BOS, dtype=torch.long, device=model.device)
+    for t in range(max_length):
+        logits, state = model.decoder.step(last, state)
+        last = choose(logits, temperature, top_p, generator)
+        written[alive, t] = last.cpu()
+        going = last != EOS
+        if not bool(going.any()):
+            break
+        if not bool(going.all()):
+            rows = going.nonzero()[:, 0]
+            state, last, alive = keep_rows(state, rows), last[rows], alive[rows.cpu()]
+    return written

@@ -1,0 +1,89 @@
+"""How much the KL term weighs while training: beta as a function of the step, or of the rate reached so far.
+
+All weights multiply the rate in nats per molecule, beside an nll in nats per molecule, so beta compares across papers.
+A schedule is a module because the controller's state belongs to the checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from molvae.registry import Registry
+
+KL_WEIGHTS: Registry[KLWeight] = Registry("KL weight", "molvae.models")
+
+
+class KLWeight(nn.Module):
+    """beta for the coming step; `observe` is told the rate that the step measured."""
+
+    free_bits: float = 0.0
+
+    def beta(self, step: int) -> float:
+        """The weight at a step, counted from 0."""
+        raise NotImplementedError
+
+    def observe(self, rate: float) -> None:
+        """Hear the batch mean of the rate, in nats per molecule."""
+
+    def penalty(self, kl: Tensor) -> Tensor:
+        """(B, D) KL by dimension -> scalar that beta multiplies: mean over the batch, summed over dimensions.
+
+        With free bits (Kingma et al. 2016, eq. 15) a dimension's batch mean counts as at least `free_bits` nats.
+        """
+        by_dimension = kl.mean(0)
+        return (by_dimension.clamp(min=self.free_bits) if self.free_bits else by_dimension).sum()
+
+
+@KL_WEIGHTS.register("fixed")
+class Fixed(KLWeight):
+    """A constant beta (Higgins et al. 2017) after a linear warm-up over `warmup` steps (Bowman et al. 2016)."""
+
+    def __init__(self, *, beta: float = 0.05, warmup: int = 0, free_bits: float = 0.0) -> None:
+        super().__init__()
+        self.value, self.warmup, self.free_bits = beta, warmup, free_bits
+
+    def beta(self, step: int) -> float:
+        """Rises linearly to `beta`, then stays."""
+        return self.value * min(1.0, (step + 1) / self.warmup) if self.warmup else self.value
+
+
+@KL_WEIGHTS.register("cyclical")
+class Cyclical(KLWeight):
+    """beta rises from 0 over half of each cycle and stays for the other half (Fu et al. 2019, arXiv 1903.10145)."""
+
+    def __init__(self, *, beta: float = 0.1, period: int = 2000, rising: float = 0.5, free_bits: float = 0.0) -> None:
+        super().__init__()
+        self.value, self.period, self.rising, self.free_bits = beta, period, rising, free_bits
+
+    def beta(self, step: int) -> float:
+        """The saw-tooth of the paper's eq. 6."""
+        return self.value * min(1.0, (step % self.period) / (self.rising * self.period))
+
+
+@KL_WEIGHTS.register("rate_target")
+class RateTarget(KLWeight):
+    """Moves log beta until the rate is `rate` nats per molecule (an integral controller, after ControlVAE, Shao et al. 2020).
+
+    While the rate is below target, beta falls, so the latent space cannot collapse; above, it rises. A step changes log
+    beta by at most `gain`.
+    """
+
+    def __init__(
+        self, *, rate: float = 45.0, start: float = 0.02, gain: float = 0.003, low: float = 1e-4, high: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.rate, self.gain = rate, gain
+        self.low, self.high = math.log(low), math.log(high)
+        self.register_buffer("log_beta", torch.tensor(math.log(start), dtype=torch.float64))
+
+    def beta(self, step: int) -> float:
+        """The controller's present weight."""
+        return math.exp(float(self.log_beta))
+
+    def observe(self, rate: float) -> None:
+        """Integrate the relative error of the rate, clipped to one."""
+        error = max(-1.0, min(1.0, 4.0 * (rate / self.rate - 1.0)))
+        self.log_beta.fill_(max(self.low, min(self.high, float(self.log_beta) + self.gain * error)))

@@ -1,0 +1,31 @@
+"""Priors over latents, fitted after training: what `sample` draws from. A fitted prior closes the gap between the standard
+normal and the aggregated posterior (Dai & Wipf 2019, arXiv 1903.05789)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from molvae.registry import Registry
+
+PRIORS: Registry[Prior] = Registry("prior", "molvae.models.priors")
+
+
+class Prior(ABC):
+    """A density over flat latents (D,). Its state is a table of tensors, so that it is saved without pickle."""
+
+    tensors: dict[str, Tensor]
+
+    @abstractmethod
+    def fit(self, latents: Tensor, seed: int) -> None:
+        """Fit to latents (N, D) float32."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, D) float32 draws."""
+
+    @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """z (N, D) -> (N,) log density in nats."""

@@ -1,0 +1,60 @@
+"""A mixture of Gaussians with full covariances, fitted by scikit-learn's expectation-maximisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from molvae.models.priors.base import PRIORS, Prior
+from molvae.randomness import stream
+
+
+@PRIORS.register("mixture")
+class GaussianMixture(Prior):
+    """sum_k w_k N(m_k, S_k). `components` is capped so that each has at least 4 D latents to estimate its covariance from."""
+
+    def __init__(self, *, components: int = 64, iterations: int = 25) -> None:
+        self.components, self.iterations = components, iterations
+        self.tensors = {}
+
+    def fit(self, latents: Tensor, seed: int) -> None:
+        """EM from a k-means start; stopping before convergence is fine for a density that is only sampled."""
+        import warnings
+
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture as EM
+
+        rows, size = latents.shape
+        em = EM(
+            max(1, min(self.components, rows // (4 * size))), max_iter=self.iterations, reg_covar=1e-5, tol=1e-3,
+            random_state=int(stream(seed, "mixture").integers(2**31)),
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            em.fit(latents.numpy())
+        roots = torch.linalg.cholesky(torch.from_numpy(em.covariances_).double())
+        self.tensors = {
+            "weights": torch.from_numpy(em.weights_).double(),
+            "means": torch.from_numpy(em.means_).double(),
+            "roots": roots,
+        }
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, D) float32 draws."""
+        weights, means, roots = (self.tensors[k].double() for k in ("weights", "means", "roots"))
+        component = torch.multinomial(weights, n, replacement=True, generator=generator)
+        noise = torch.randn(n, means.shape[1], generator=generator, dtype=torch.float64)
+        z = torch.empty_like(noise)
+        for k in component.unique().tolist():  # by component: a root a row would take n D^2 numbers
+            rows = component == k
+            z[rows] = means[k] + noise[rows] @ roots[k].T
+        return z.float()
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """(N,) log density in nats."""
+        weights, means, roots = (self.tensors[k].double() for k in ("weights", "means", "roots"))
+        parts = [
+            torch.distributions.MultivariateNormal(m, scale_tril=root).log_prob(z.double())
+            for m, root in zip(means, roots, strict=True)
+        ]
+        return torch.logsumexp(torch.stack(parts, 1) + weights.log(), 1)

@@ -1,0 +1,161 @@
+"""SequenceVAE: the one composition that every variant is a case of (Kingma & Welling 2014, arXiv 1312.6114).
+
+    ids (B, T) --encoder--> summary (B, S) --bottleneck--> z (B, K, D), kl (B, K * D) --decoder--> logits (B, T, V)
+
+Both losses are in nats per molecule: nll = cross-entropy summed over the real tokens and the end token, rate = KL(q(z|x) ||
+p(z)) summed over dimensions. So `beta`, which multiplies the rate, compares with the literature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from molvae.models.kl_weight import KL_WEIGHTS
+from molvae.models.networks import DECODERS, ENCODERS
+from molvae.registry import Registry
+from molvae.tokens import BOS, EOS, PAD
+
+MODELS: Registry[SequenceVAE] = Registry("model", "molvae.models")
+
+ACTIVE_VARIANCE = (
+    0.01  # a latent unit is active if its posterior mean varies more than this (Burda et al. 2016, section 5.2)
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step sees.
+
+    ids: (B, T) int64 rows `<bos> tokens <eos> <pad>...`, the strings to be written.
+    source: (B, T') rows that the encoder reads, if they differ (randomised SMILES in, canonical out).
+    properties: (B, P) float32 standardised property values for the property heads, NaN where unknown.
+    """
+
+    ids: Tensor
+    source: Tensor | None = None
+    properties: Tensor | None = None
+
+
+class SequenceVAE(nn.Module):
+    """Encoder, Gaussian bottleneck, decoder, and optional heads that predict properties from the posterior mean.
+
+    Parameters
+    ----------
+    vocabulary_size: V.
+    latent: D, numbers in the latent vector (K = 1).
+    encoder, decoder: registered networks ("gru", "transformer"), in any pairing, with their own settings.
+    kl_weight: registered schedule of beta ("rate_target", "fixed", "cyclical"), with its own settings.
+    word_dropout: share of decoder inputs hidden while training (Bowman et al. 2016, section 3.2).
+    properties: number of property heads; their mean squared error weighs `property_weight` nats.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        *,
+        latent: int = 128,
+        encoder: str = "gru",
+        encoder_settings: Mapping[str, Any] | None = None,
+        decoder: str = "gru",
+        decoder_settings: Mapping[str, Any] | None = None,
+        kl_weight: str = "rate_target",
+        kl_settings: Mapping[str, Any] | None = None,
+        word_dropout: float = 0.0,
+        properties: int = 0,
+        property_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.latent_tokens, self.latent_size = 1, latent
+        self.encoder = ENCODERS.build(encoder, encoder_settings, vocabulary_size)
+        self.decoder = DECODERS.build(decoder, decoder_settings, vocabulary_size, self.latent_tokens, latent)
+        self.bottleneck = nn.Linear(self.encoder.summary_size, 2 * latent)
+        self.kl_weight = KL_WEIGHTS.build(kl_weight, kl_settings)
+        self.word_dropout = word_dropout
+        self.property_weight = property_weight
+        self.property_heads = (
+            nn.Sequential(nn.Linear(latent, 256), nn.GELU(), nn.Linear(256, properties)) if properties else None
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.bottleneck.weight.device
+
+    def posterior(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """ids (B, T) -> mean and log variance of q(z|x), each (B, K, D) float32."""
+        summary = self.encoder(ids)
+        mean, log_var = self.bottleneck(summary).float().unflatten(-1, (2, self.latent_tokens, -1)).unbind(1)
+        # exp(-10) is a standard deviation of 0.007: far below any decoder's resolution, far from underflow.
+        return mean, log_var.clamp(-10.0, 4.0)
+
+    def encode(self, ids: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """z (B, K, D): the posterior mean, or a sample of the posterior if a CPU generator is given."""
+        mean, log_var = self.posterior(ids)
+        if generator is None:
+            return mean
+        return mean + (0.5 * log_var).exp() * self._noise(mean.shape, generator)
+
+    def kl(self, mean: Tensor, log_var: Tensor) -> Tensor:
+        """(B, K * D) KL(q(z|x) || N(0, I)) by dimension, in nats (Kingma & Welling 2014, appendix B)."""
+        return 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).flatten(1)
+
+    def nll(self, logits: Tensor, ids: Tensor) -> Tensor:
+        """(B,) cross-entropy of ids[:, 1:] under logits (B, T - 1, V), summed over the tokens that are not padding."""
+        losses = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD, reduction="none")
+        return losses.view(len(ids), -1).sum(1)
+
+    def players(self) -> dict[str, Iterable[nn.Parameter]]:
+        """The parameter sets that take turns, each on its own loss. One for a plain VAE, two for adversarial variants."""
+        return {"vae": self.parameters()}
+
+    def losses(self, batch: Batch, step: int, player: str, generator: torch.Generator) -> dict[str, Tensor]:
+        """The terms of one player's loss; `loss` is what it minimises, the others are for the log. Batch means, in nats."""
+        mean, log_var = self.posterior(batch.ids if batch.source is None else batch.source)
+        z = mean + (0.5 * log_var).exp() * self._noise(mean.shape, generator)
+        nll = self.nll(self.decoder(self._hide_words(batch.ids[:, :-1], generator), z), batch.ids).mean()
+        kl = self.kl(mean, log_var)
+        terms = {"nll": nll, "rate": kl.sum(1).mean()}
+        loss = nll + self.kl_weight.beta(step) * self.kl_weight.penalty(kl)
+        if self.property_heads is not None and batch.properties is not None:
+            known = ~batch.properties.isnan()
+            error = (self.property_heads(mean.flatten(1)) - batch.properties.nan_to_num()).square() * known
+            terms["property_mse"] = error.sum() / known.sum().clamp(min=1)
+            loss = loss + self.property_weight * terms["property_mse"]
+        return {"loss": loss, **terms}
+
+    def after_step(self, terms: Mapping[str, float]) -> None:
+        """Hear what the step measured; the rate controller lives on it."""
+        self.kl_weight.observe(terms["rate"])
+
+    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """z (n, K, D) from the model's own prior, the standard normal."""
+        return self._noise((n, self.latent_tokens, self.latent_size), generator)
+
+    def _noise(self, shape: Iterable[int], generator: torch.Generator) -> Tensor:
+        return torch.randn(tuple(shape), generator=generator).to(self.device)
+
+    def _hide_words(self, ids: Tensor, generator: torch.Generator) -> Tensor:
+        if not self.word_dropout:
+            return ids
+        hidden = torch.rand(ids.shape, generator=generator).to(ids.device) < self.word_dropout
+        return ids.masked_fill(hidden & (ids != BOS), PAD)  # padding never counts, so its embedding is free to mean "hidden"
+
+
+def active_units(means: Tensor) -> int:
+    """Latent dimensions of posterior means (N, K, D) whose variance over molecules exceeds 0.01."""
+    return int((means.flatten(1).var(0) > ACTIVE_VARIANCE).sum())
+
+
+def rows_of(ids: Tensor) -> list[list[int]]:
+    """Padded id rows as lists of token ids, begin, end and padding left out."""
+    rows = []
+    for row in ids.tolist():
+        end = row.index(EOS) if EOS in row else len(row)
+        rows.append([i for i in row[:end] if i not in (BOS, PAD)])
+    return rows

@@ -1,0 +1,198 @@
+"""Vocabulary: SMILES <-> SELFIES token ids, and the faithful-decode check.
+
+SELFIES (Krenn et al. 2020, Mach. Learn.: Sci. Technol. 1:045024) turns any token string into some valid molecule, by
+silently repairing what the tokens say. Validity therefore proves nothing; what counts is whether the molecule says what
+the decoder wrote. `Vocabulary.decode` answers that for every string, with a reason.
+
+What a token means depends on the SELFIES constraint table (the allowed valences), which the `selfies` package keeps as
+process-global state. A vocabulary carries its own table, puts it in force only around its own calls, and restores the
+caller's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import selfies
+
+from molvae.chem import canonical
+from molvae.errors import CheckpointError
+from molvae.files import write_json
+from molvae.words import learn_words
+
+PAD, BOS, EOS = 0, 1, 2
+SPECIALS = ("<pad>", "<bos>", "<eos>")
+FORMAT = 1
+
+_table_lock = threading.RLock()
+
+
+@contextmanager
+def constraint_table(table: Mapping[str, int]) -> Iterator[None]:
+    """Put a SELFIES constraint table in force, and restore the caller's on leaving. Serialises threads, because the
+    table is global to the process."""
+    with _table_lock:
+        before = selfies.get_semantic_constraints()
+        if before == dict(table):
+            yield
+            return
+        selfies.set_semantic_constraints(dict(table))
+        try:
+            yield
+        finally:
+            selfies.set_semantic_constraints(before)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One decoded token string.
+
+    selfies: what the decoder wrote, special tokens left out.
+    smiles: canonical isomeric SMILES, or None if there is no valid molecule.
+    faithful: every symbol was used, and the molecule re-encodes to the same symbols.
+    reason: why it is not faithful; "" if it is.
+    """
+
+    selfies: str
+    smiles: str | None
+    faithful: bool
+    reason: str = ""
+
+
+class Vocabulary:
+    """Tokens <-> ids under one SELFIES constraint table. A token is a SELFIES symbol, or a word of several symbols.
+
+    Ids 0, 1 and 2 are padding, begin and end; the tokens follow in the order given. There is no "unknown" id: a molecule
+    with a symbol outside the vocabulary is rejected with the symbol's name.
+    """
+
+    def __init__(self, tokens: Sequence[str], constraints: Mapping[str, int] | None = None) -> None:
+        if len(set(tokens)) != len(tokens) or set(tokens) & set(SPECIALS):
+            raise ValueError("tokens must be distinct and must not contain the special tokens")
+        self.tokens = (*SPECIALS, *tokens)
+        self.constraints = dict(constraints or selfies.get_preset_constraints("default"))
+        self.ids = {token: i for i, token in enumerate(self.tokens)}
+        self.symbols = tuple(token for token in tokens if token.count("[") == 1)
+        self._longest = max((token.count("[") for token in tokens), default=1)
+
+    @classmethod
+    def build(cls, strings: Iterable[str], words: int = 0, constraints: Mapping[str, int] | None = None) -> Vocabulary:
+        """The vocabulary of some SELFIES strings: their symbols in sorted order, then `words` learned words."""
+        split = [list(selfies.split_selfies(string)) for string in strings]
+        symbols = sorted({symbol for string in split for symbol in string})
+        return cls(symbols + (learn_words(split, words) if words else []), constraints)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and (self.tokens, self.constraints) == (other.tokens, other.constraints)
+
+    __hash__ = None  # type: ignore[assignment]  # mutable dictionaries inside
+
+    def to_selfies(self, smiles: str) -> tuple[str | None, str]:
+        """SELFIES of a SMILES string as it is written, and "" - or None and the reason."""
+        with constraint_table(self.constraints):
+            try:
+                return selfies.encoder(smiles), ""
+            except selfies.EncoderError as error:
+                return None, f"SELFIES cannot say it: {str(error).strip().splitlines()[-1].strip()}"
+
+    def encode(self, smiles: str, *, as_written: bool = False) -> tuple[list[int] | None, str]:
+        """Token ids of a molecule, without begin and end, and "" - or None and the reason.
+
+        The molecule is written in canonical order first, unless `as_written` (for randomised input).
+        """
+        written = smiles if as_written else canonical(smiles)
+        if written is None:
+            return None, "not a valid SMILES"
+        string, reason = self.to_selfies(written)
+        if string is None:
+            return None, reason
+        return self.segment(string)
+
+    def segment(self, string: str) -> tuple[list[int] | None, str]:
+        """Token ids of a SELFIES string and "" - or None and the reason. Reads from the left, longest token first."""
+        symbols = list(selfies.split_selfies(string))
+        ids, at = [], 0
+        while at < len(symbols):
+            for size in range(min(self._longest, len(symbols) - at), 0, -1):
+                token = "".join(symbols[at : at + size])
+                if token in self.ids:
+                    ids.append(self.ids[token])
+                    at += size
+                    break
+            else:
+                return None, f"symbol {symbols[at]} is not in the vocabulary"
+        return ids, ""
+
+    def decode(self, ids: Iterable[int]) -> Decoded:
+        """The molecule of a row of ids: reading stops at the first end or padding, a leading begin is skipped."""
+        tokens: list[str] = []
+        for i in ids:
+            if i in (EOS, PAD):
+                break
+            if i != BOS:
+                tokens.append(self.tokens[i])
+        return self.derive("".join(tokens))
+
+    def derive(self, written: str) -> Decoded:
+        """The molecule of a SELFIES string, and whether it says what the string says.
+
+        The SMILES that SELFIES derives is encoded again in the order it was written. Symbols that the grammar dropped
+        (after a saturated atom, a ring to nowhere), bonds it lowered and branches it cut all change the result.
+        """
+        if not written:
+            return Decoded(written, None, False, "empty string")
+        with constraint_table(self.constraints):
+            try:
+                derived = selfies.decoder(written)
+                again = list(selfies.split_selfies(selfies.encoder(derived, strict=False))) if derived else []
+            except (selfies.DecoderError, selfies.EncoderError) as error:
+                return Decoded(written, None, False, f"SELFIES cannot derive a molecule: {str(error).strip()}")
+        smiles = canonical(derived)
+        if smiles is None:
+            return Decoded(written, None, False, "not a valid molecule")
+        symbols = list(selfies.split_selfies(written))
+        if again == symbols:
+            return Decoded(written, smiles, True)
+        if len(again) < len(symbols):
+            return Decoded(written, smiles, False, f"{len(symbols) - len(again)} of {len(symbols)} symbols unused")
+        changed = next((f"{a} became {b}" for a, b in zip(symbols, again, strict=False) if a != b), "symbols were added")
+        return Decoded(written, smiles, False, f"repaired: {changed}")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `vocabulary.json`: the tokens, the constraint table, and the selfies version it was built under."""
+        write_json(
+            path,
+            {
+                "format": FORMAT,
+                "tokens": list(self.tokens[len(SPECIALS) :]),
+                "constraints": self.constraints,
+                "selfies": version("selfies"),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
+        """Read `vocabulary.json`. Raises CheckpointError if it is missing, torn, or of a newer format."""
+        try:
+            with open(path, encoding="utf-8") as stream:
+                table = json.load(stream)
+            if table["format"] > FORMAT:
+                raise CheckpointError(
+                    f"{path} has format {table['format']}, this molvae reads up to {FORMAT}. Upgrade molvae."
+                )
+            return cls(table["tokens"], table["constraints"])
+        except OSError as error:
+            raise CheckpointError(f"cannot read {path}: {error.strerror}.") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} is not a molvae vocabulary (torn or foreign file). Fetch the checkpoint again."
+            ) from error
