@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from molvae.checkpoint import Checkpoint, molecule_hashes, save
 from molvae.chem import parse, ring_systems
 from molvae.config import check_keys, settings, write_toml
-from molvae.datasets import TokenTable, Tokenised, file_hash, read_smiles, tokenise
+from molvae.datasets import Tokenised, TokenTable, file_hash, read_smiles, tokenise
 from molvae.derivation import derive_strings
 from molvae.errors import ConfigError, DataError, RunError
 from molvae.files import atomic_path, write_json
@@ -48,7 +48,7 @@ def train(
     licence: str = "",
     progress: Progress | None = None,
 ) -> Model:
-    """Train a model on a file (or list) of SMILES; write `out/checkpoint/`, `out/events.jsonl`, and the state to resume from.
+    """Train a model on a file or list of SMILES; write `out/checkpoint/`, `out/events.jsonl`, and the state to resume from.
 
     config: tables `model` (with `name`), `training` (TrainSettings), `data` (`words`); unknown keys raise ConfigError.
     leave_out: row numbers never trained on (a test split). Calling again with the same `out` continues; asking for more

@@ -159,7 +159,7 @@ class Model:
     def interpolate(self, first: str, last: str, *, steps: int = 10, mode: str = "linear") -> list[Decoded]:
         """Molecules at `steps` even points from `first` to `last`, both ends included.
 
-        mode: "linear", or "spherical" (White 2016, arXiv 1609.04468). Raises InvalidMolecule for an end that cannot be encoded.
+        mode: "linear", or "spherical" (White 2016, arXiv 1609.04468). Raises InvalidMolecule for an end that has no latent.
         """
         if mode not in ("linear", "spherical"):
             raise ConfigError(

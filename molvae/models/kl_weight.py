@@ -65,7 +65,7 @@ class Cyclical(KLWeight):
 
 @KL_WEIGHTS.register("rate_target")
 class RateTarget(KLWeight):
-    """Moves log beta until the rate is `rate` nats per molecule (an integral controller, after ControlVAE, Shao et al. 2020).
+    """Moves log beta until the rate is `rate` nats per molecule: an integral controller (ControlVAE, Shao et al. 2020).
 
     While the rate is below target, beta falls, so the latent space cannot collapse; above, it rises. A step changes log
     beta by at most `gain`.

@@ -1,4 +1,4 @@
-"""Encoders and decoders over token ids: GRU (Cho et al. 2014) and pre-norm Transformer (Vaswani et al. 2017; Xiong et al. 2020).
+"""Encoders and decoders over token ids: GRU (Cho et al. 2014) and pre-norm Transformer (Vaswani et al. 2017).
 
 Any encoder goes with any decoder. Shapes: B rows, T tokens, V vocabulary, H state width, K latent tokens of D numbers.
 

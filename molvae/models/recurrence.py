@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 
 def _forward_step(gates: Tensor, rows: Tensor, products: Tensor, bias: Tensor, h: Tensor) -> tuple[Tensor, ...]:
-    """One GRU step after the product h W: reset, update, new gate, hidden part of the new gate, next h."""
+    """One GRU step after the product h W: reset, update, new, the hidden part of new, the next h, and h in low precision."""
     reset_in, update_in, new_in = (gates + rows).chunk(3, -1)
     reset_h, update_h, new_h = (products.to(h.dtype) + bias).chunk(3, -1)
     reset, update = torch.sigmoid(reset_in + reset_h), torch.sigmoid(update_in + update_h)
@@ -28,7 +28,7 @@ def _forward_step(gates: Tensor, rows: Tensor, products: Tensor, bias: Tensor, h
 def _backward_step(
     d_h: Tensor, d_out: Tensor, h: Tensor, reset: Tensor, update: Tensor, new: Tensor, new_h: Tensor, low: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients before the product with W: of the input gates, of the hidden gates (in the low type), and h's direct part."""
+    """Gradients before the product with W: of the input gates, of the hidden gates (low precision), and the direct part of h."""
     d_h = d_h + d_out
     d_new = d_h * (1 - update) * (1 - new * new)
     d_update = d_h * (h - new) * update * (1 - update)

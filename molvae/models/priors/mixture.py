@@ -11,7 +11,7 @@ from molvae.randomness import stream
 
 @PRIORS.register("mixture")
 class GaussianMixture(Prior):
-    """sum_k w_k N(m_k, S_k). `components` is capped so that each has at least 4 D latents to estimate its covariance from."""
+    """sum_k w_k N(m_k, S_k). `components` is capped so that each has at least 4 D latents for its covariance."""
 
     def __init__(self, *, components: int = 64, iterations: int = 25) -> None:
         self.components, self.iterations = components, iterations
