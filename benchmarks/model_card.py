@@ -33,6 +33,7 @@ from molvae.evaluation.fcd import Activations, chemnet_activations, frechet_dist
 from molvae.evaluation.reconstruction import reconstruction
 from molvae.evaluation.samples import sample_metrics
 from molvae.files import write_json
+from molvae.generation import pick_device
 from molvae.randomness import stream
 from molvae.tokens import Decoded, Vocabulary
 
@@ -49,8 +50,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--prior", action="append", help="measure only this prior (repeatable; default: all the model has)")
     parser.add_argument("--no-baselines", action="store_true", help="leave out the perfect sampler and the n-gram models")
     parser.add_argument("--write-card", action="store_true", help="store the result as the section `measured` of card.json")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--workers", type=int, default=0, help="extra processes for reading the training set")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, default=0, help="extra processes for RDKit work")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "molvae-benchmarks")
     parser.add_argument("-o", "--out", type=Path, default=RESULTS / "model_card.csv")
     return parser.parse_args()
@@ -60,7 +61,8 @@ def main() -> None:
     args = arguments()
     import molvae
 
-    model = molvae.load(args.checkpoint)
+    device = str(pick_device(args.device))
+    model = molvae.load(args.checkpoint, device=device, workers=args.workers)
     split = zinc_split(args.data)
     test = split.test[: args.test_rows]
     print(f"{args.checkpoint}: {len(split.train):,} training and {len(split.test):,} test rows, {args.samples:,} samples")
@@ -74,20 +76,21 @@ def main() -> None:
         print(f"exact reconstruction from the {kind}: {found.exact:.4f} ({found.stereo_free:.4f} without stereo)")
 
     # 2. What comes out of each prior, beside the best possible and the n-gram floor?
-    train = tokenise(split.train, workers=args.workers, progress=show_progress("training set"))
+    train = tokenise(split.train, words=0, workers=args.workers, progress=show_progress("training set"))
     reference = reference_activations(
         [text for text in map(canonical, split.test) if text],
         args.cache,
-        device=args.device,
+        device=device,
         progress=show_progress("test FCD"),
     )
-    sets = {f"prior {name}": model.sample(args.samples, seed=args.seed, prior=name) for name in args.prior or model.priors}
+    priors = args.prior or list(dict.fromkeys([*model.priors, "normal"]))
+    sets = {f"prior {name}": model.sample(args.samples, seed=args.seed, prior=name) for name in priors}
     if not args.no_baselines:
         sets |= baselines(split, train.vocabulary, [row.tolist() for row in _rows(train)], args.samples, args.seed)
     known = set(train.smiles)
     for name, samples in sets.items():
         started = time.perf_counter()
-        rows.append({"set": name, **measure(samples, known, model.ring_systems, reference, args.device, name)})
+        rows.append({"set": name, **measure(samples, known, model.ring_systems, reference, device, name)})
         rows[-1]["seconds"] = time.perf_counter() - started
         print(", ".join(f"{k} {rows[-1][k]:.4f}" for k in ("fcd", "faithful", "sane", "unique", "novel")), f"<- {name}")
 
