@@ -7,6 +7,7 @@ round's number, and the interrupted round is asked again.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections import Counter
@@ -32,6 +33,7 @@ class RoundReport:
 
     round: its number, from 0.  calls, budget: spent so far, and allowed.  n_new: molecules measured in this round.
     best: the best evaluation so far, None if every call failed.  improved: whether this round found it.
+    top_10: mean of the ten best scores so far (of all, if there are fewer), NaN if every call failed.
     ask_seconds, measure_seconds: time of this round spent choosing and measuring.
     """
 
@@ -42,6 +44,7 @@ class RoundReport:
     n_failed: int
     best: Evaluation | None
     improved: bool
+    top_10: float
     ask_seconds: float
     measure_seconds: float
 
@@ -89,6 +92,7 @@ def search(
             n_failed=sum(e.failed for e in evaluations),
             best=history.incumbent,
             improved=history.incumbent is not best_before,
+            top_10=_mean([e.score for e in history.best(10)]),
             ask_seconds=asked - started,
             measure_seconds=time.perf_counter() - asked,
         )
@@ -97,6 +101,10 @@ def search(
             progress(report)
         _refuse_broken_oracle(history)
     return "budget"
+
+
+def _mean(scores: list[float]) -> float:
+    return sum(scores) / len(scores) if scores else math.nan
 
 
 def _rounds_without_news(history: History) -> int:
@@ -115,6 +123,7 @@ def _write_event(events: EventLog, report: RoundReport, n_proposals: int, evalua
         failed=report.n_failed,
         best=report.best.score if report.best else None,
         best_smiles=report.best.smiles if report.best else None,
+        top_10=None if math.isnan(report.top_10) else report.top_10,
         sources=dict(sorted(Counter(e.source for e in evaluations).items())),
         ask_seconds=round(report.ask_seconds, 3),
         measure_seconds=round(report.measure_seconds, 3),
