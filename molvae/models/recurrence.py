@@ -28,7 +28,7 @@ def _forward_step(gates: Tensor, rows: Tensor, products: Tensor, bias: Tensor, h
 def _backward_step(
     d_h: Tensor, d_out: Tensor, h: Tensor, reset: Tensor, update: Tensor, new: Tensor, new_h: Tensor, low: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients before the product with W: of the input gates, of the hidden gates (low precision), and the direct part of h."""
+    """Gradients before the product with W: of the input gates, of the hidden gates (low precision), and the rest for h."""
     d_h = d_h + d_out
     d_new = d_h * (1 - update) * (1 - new * new)
     d_update = d_h * (h - new) * update * (1 - update)
