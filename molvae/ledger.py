@@ -214,24 +214,43 @@ class Ledger:
             )
 
     def _select(self, where: str, *values: Any) -> list[Evaluation]:
-        rows = self._database.execute(
-            "SELECT call, smiles, score, reason, components, source, round, z FROM evaluations "
-            f"WHERE state = 'done' AND ({where}) ORDER BY call",
-            values,
+        return _evaluations(self._database, where, *values)
+
+
+def read_evaluations(path: str | os.PathLike[str]) -> list[Evaluation]:
+    """Every value in a ledger file, in call order, without taking the ledger: a running search is not disturbed.
+
+    Raises RunError for a file that is missing or not a ledger.
+    """
+    try:
+        database = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            return _evaluations(database, "1")
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        raise RunError(f"{path} cannot be read as a molvae ledger ({error}). Check the run directory.") from error
+
+
+def _evaluations(database: sqlite3.Connection, where: str, *values: Any) -> list[Evaluation]:
+    rows = database.execute(
+        "SELECT call, smiles, score, reason, components, source, round, z FROM evaluations "
+        f"WHERE state = 'done' AND ({where}) ORDER BY call",
+        values,
+    )
+    return [
+        Evaluation(
+            call=call,
+            smiles=smiles,
+            score=math.nan if score is None else score,
+            reason=reason,
+            components={k: math.nan if v is None else float(v) for k, v in json.loads(components).items()},
+            source=source,
+            round=number,
+            z=None if z is None else np.frombuffer(z, dtype="<f4").astype(np.float32),
         )
-        return [
-            Evaluation(
-                call=call,
-                smiles=smiles,
-                score=math.nan if score is None else score,
-                reason=reason,
-                components={k: math.nan if v is None else float(v) for k, v in json.loads(components).items()},
-                source=source,
-                round=number,
-                z=None if z is None else np.frombuffer(z, dtype="<f4").astype(np.float32),
-            )
-            for call, smiles, score, reason, components, source, number, z in rows
-        ]
+        for call, smiles, score, reason, components, source, number, z in rows
+    ]
 
 
 def _lock(path: Path) -> sqlite3.Connection:
