@@ -209,7 +209,12 @@ def fit(
         model.train()
         speed = (state.step - begun_at) * settings.batch_size / max(time.monotonic() - begun, 1e-9)
         events.append(
-            "evaluation", step=state.step, molecules=seen, molecules_per_second=round(speed, 1), **terms, **metrics
+            "evaluation",
+            step=state.step,
+            molecules=seen,
+            molecules_per_second=round(speed, 1),
+            step_terms=terms,
+            **metrics,
         )
 
     # 2. The loop

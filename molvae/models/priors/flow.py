@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ class Flow(Prior):
         weights = {k: v.float() for k, v in self.tensors.items()}
         x = torch.randn(n, len(weights["mean"]), generator=generator)
         times = torch.linspace(0.0, 1.0, self.ode_steps + 1).tolist()
-        for now, then in zip(times[:-1], times[1:], strict=True):
+        for now, then in pairwise(times):
             slope = velocity(weights, x, torch.full((n, 1), now))
             ahead = velocity(weights, x + (then - now) * slope, torch.full((n, 1), then))
             x = x + (then - now) * 0.5 * (slope + ahead)
