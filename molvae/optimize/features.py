@@ -1,0 +1,124 @@
+"""What the surrogate knows about a molecule: folded counts of several fingerprints, and a few scaled descriptors.
+
+The min-max Tanimoto kernel of two count vectors, sum min(a, b) / sum max(a, b) (Ralaivola et al., Neural Networks
+18:1093, 2005), becomes a matrix product once a count c is written as c ones in c columns: sum min(a, b) is then the dot
+product of two sparse 0/1 rows, and sum max(a, b) = sum a + sum b - sum min(a, b). All sums are small integers, exact in
+float32, so a kernel entry does not depend on the batch it was computed in.
+
+Shapes: N molecules, W columns of the written-out counts, P descriptors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+
+from molvae.chem.fingerprints import count_fingerprints
+from molvae.chem.molecules import Mol, parse
+from molvae.chem.properties import properties
+from molvae.errors import InvalidMolecule
+
+COUNT_FEATURES = ("morgan3", "feature_morgan2", "atom_pair")
+N_BITS = 2048
+# Units of the descriptors in the RBF kernel: one unit should matter about as much as one ring or one atom of an element.
+DESCRIPTOR_UNITS = {
+    "logP": 1.0,
+    "TPSA": 20.0,
+    "MW": 50.0,
+    "rings": 1.0,
+    "aromatic_rings": 1.0,
+    "rotatable_bonds": 2.0,
+    "HBD": 1.0,
+    "HBA": 2.0,
+    "heavy_atoms": 4.0,
+}
+ELEMENTS = ("C", "N", "O", "F", "P", "S", "Cl", "Br")
+HYDROGEN_UNIT = 4.0
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """Features of N molecules. `counts`: kind -> (N, W) sparse float32 of ones; `descriptors`: (N, P) float64, scaled."""
+
+    counts: dict[str, scipy.sparse.csr_matrix]
+    descriptors: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.descriptors)
+
+    def take(self, rows: np.ndarray) -> FeatureBatch:
+        """The molecules at `rows`, in that order."""
+        return FeatureBatch({kind: matrix[rows] for kind, matrix in self.counts.items()}, self.descriptors[rows])
+
+
+def descriptors(mol: Mol) -> np.ndarray:
+    """(P,) float64: properties and element counts in the units above."""
+    values = properties(mol, tuple(DESCRIPTOR_UNITS))
+    scaled = [values[name] / unit for name, unit in DESCRIPTOR_UNITS.items()]
+    symbols = [atom.GetSymbol() for atom in mol.GetAtoms()]
+    hydrogens = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
+    return np.array([*scaled, *(symbols.count(e) for e in ELEMENTS), hydrogens / HYDROGEN_UNIT], dtype=np.float64)
+
+
+class FeatureCache:
+    """Features by canonical SMILES; a molecule is parsed once.
+
+    Parameters
+    ----------
+    kinds: count fingerprints to compute, names of `molvae.chem.fingerprints.COUNT_KINDS`.
+    limit: molecules kept; when there are more, the older half is forgotten (about 2 kB a molecule).
+    """
+
+    def __init__(self, kinds: Sequence[str] = COUNT_FEATURES, *, limit: int = 40_000) -> None:
+        self.kinds = tuple(kinds)
+        self.limit = limit
+        self._columns: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in self.kinds}
+        self._descriptors: dict[str, np.ndarray] = {}
+
+    def batch(self, smiles: Sequence[str]) -> FeatureBatch:
+        """Features of `smiles`, row by row. Raises InvalidMolecule for a string that RDKit cannot parse."""
+        self._forget()
+        self._compute([s for s in dict.fromkeys(smiles) if s not in self._descriptors])
+        counts = {kind: _rows([self._columns[kind][s] for s in smiles]) for kind in self.kinds}
+        table = [self._descriptors[s] for s in smiles]
+        return FeatureBatch(counts, np.stack(table) if table else np.zeros((0, len(DESCRIPTOR_UNITS) + len(ELEMENTS) + 1)))
+
+    def _compute(self, smiles: list[str]) -> None:
+        mols = [parse(s) for s in smiles]
+        if None in mols:
+            raise InvalidMolecule(f"the surrogate was given {smiles[mols.index(None)]!r}, which is not a molecule")
+        if not mols:
+            return
+        for kind in self.kinds:
+            for s, columns in zip(smiles, _written_out(count_fingerprints(mols, kind, N_BITS)), strict=True):
+                self._columns[kind][s] = columns
+        for s, mol in zip(smiles, mols, strict=True):
+            self._descriptors[s] = descriptors(mol)
+
+    def _forget(self) -> None:
+        if len(self._descriptors) > self.limit:
+            for s in list(self._descriptors)[: self.limit // 2]:
+                del self._descriptors[s]
+                for columns in self._columns.values():
+                    del columns[s]
+
+
+def _written_out(counts: np.ndarray) -> list[np.ndarray]:
+    """For each row of (N, N_BITS) counts, its columns: bit b with count c fills b, b + N_BITS, ..., b + (c - 1) N_BITS."""
+    rows, bits = np.nonzero(counts)
+    c = counts[rows, bits].astype(np.int64)
+    level = np.arange(c.sum()) - np.repeat(np.cumsum(c) - c, c)
+    columns = (level * N_BITS + np.repeat(bits, c)).astype(np.int32)
+    ends = np.cumsum(np.bincount(np.repeat(rows, c), minlength=len(counts)))
+    return np.split(columns, ends[:-1])
+
+
+def _rows(columns: list[np.ndarray]) -> scipy.sparse.csr_matrix:
+    """(N, W) sparse matrix of ones with `columns[i]` filled in row i; W covers the largest column."""
+    ends = np.concatenate([[0], np.cumsum([len(c) for c in columns])]).astype(np.int64)
+    indices = np.concatenate(columns) if columns else np.zeros(0, dtype=np.int32)
+    width = int(indices.max()) + 1 if len(indices) else 1
+    return scipy.sparse.csr_matrix((np.ones(len(indices), dtype=np.float32), indices, ends), shape=(len(columns), width))

@@ -1,0 +1,33 @@
+"""Proposals by edits of the molecular graph (Jensen, Chem. Sci. 10:3567, 2019): crossover and mutation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from molvae.history import Proposal
+from molvae.optimize.proposals.base import PROPOSALS, ProposalSource
+from molvae.optimize.proposals.graph_edits import offspring
+
+
+@PROPOSALS.register("graph_crossover")
+class GraphCrossover(ProposalSource):
+    """One part from each of two parents; some children are mutated as well."""
+
+    name = "graph_crossover"
+
+    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+        children = offspring([p.smiles for p in parents], n, rng, crossover_rate=1.0)
+        return [Proposal(smiles, self.name) for smiles in children]
+
+
+@PROPOSALS.register("graph_mutation")
+class GraphMutation(ProposalSource):
+    """One random edit of a parent."""
+
+    name = "graph_mutation"
+
+    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+        children = offspring([p.smiles for p in parents], n, rng, crossover_rate=0.0)
+        return [Proposal(smiles, self.name) for smiles in children]

@@ -1,0 +1,109 @@
+"""Proposals from the latent space: steps around good molecules, crossover of their latents, and draws from the prior.
+
+Steps are preconditioned Crank-Nicolson moves (Cotter et al., Stat. Sci. 28:424, 2013), z' = m + sqrt(1 - s^2) (z - m) + s e
+with e from N(0, diag(v)), m and v the mean and variance of the model's prior: whatever the step size s in (0, 1], they do
+not leave the region where the decoder was trained, which plain Gaussian steps do in many dimensions.
+
+Shapes: N parents, D latent dimensions, n children.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from molvae.history import Proposal
+from molvae.optimize.proposals.base import PROPOSALS, ProposalSource
+from molvae.optimize.space import SearchSpace
+from molvae.randomness import child_seed
+
+_PRIOR_DRAWS = 1024  # latents that the prior's mean and variance are taken from
+_KEPT_LATENTS = 20_000
+
+
+class LatentSource(ProposalSource):
+    """What latent sources share: the latents of parents, and molecules of latents."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__(space)
+        self._encoded: dict[str, np.ndarray] = {}
+
+    @cached_property
+    def prior_moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the model's prior, both (D,) float64."""
+        z = self.space.model.sample_latents(_PRIOR_DRAWS, seed=child_seed(self.space.seed, "prior moments"))
+        return z.mean(axis=0, dtype=np.float64), z.std(axis=0, dtype=np.float64)
+
+    def latents(self, parents: Sequence[Proposal], *, keep_missing: bool = False) -> np.ndarray:
+        """(N', D) float64, in order: each parent's own latent, else the encoder's.
+
+        Parents that cannot be encoded are left out, or rows of NaN if `keep_missing`.
+        """
+        if len(self._encoded) > _KEPT_LATENTS:
+            self._encoded.clear()
+        unknown = list(dict.fromkeys(p.smiles for p in parents if p.z is None and p.smiles not in self._encoded))
+        if unknown:
+            self._encoded.update(zip(unknown, self.space.model.encode(unknown), strict=True))
+        rows = [p.z if p.z is not None else self._encoded[p.smiles] for p in parents]
+        z = np.asarray(rows, dtype=np.float64).reshape(len(rows), self.space.model.latent_size)
+        return z if keep_missing else z[np.isfinite(z).all(axis=1)]
+
+    def decoded(self, z: np.ndarray) -> list[Proposal]:
+        """The molecules of (n, D) latents, unfaithful decodes left out, each with the latent it was decoded from."""
+        z = np.asarray(z, dtype=np.float32)
+        children = zip(z, self.space.model.decode(z), strict=True)
+        return [Proposal(d.smiles, self.name, row) for row, d in children if d.faithful and d.smiles is not None]
+
+
+@PROPOSALS.register("latent_step")
+class LatentStep(LatentSource):
+    """Crank-Nicolson steps of random size from random parents.
+
+    Parameters
+    ----------
+    smallest, largest: step sizes are drawn log-uniformly between these, in units of the prior's standard deviation.
+    """
+
+    name = "latent_step"
+
+    def __init__(self, space: SearchSpace, *, smallest: float = 0.1, largest: float = 0.7) -> None:
+        super().__init__(space)
+        self.smallest, self.largest = smallest, largest
+
+    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+        z = self.latents(parents)
+        if not len(z):
+            return []
+        mean, sd = self.prior_moments
+        centre = z[rng.integers(len(z), size=n)]
+        step = np.exp(rng.uniform(np.log(self.smallest), np.log(self.largest), size=(n, 1)))
+        noise = rng.standard_normal(centre.shape) * sd
+        return self.decoded(mean + np.sqrt(1.0 - step**2) * (centre - mean) + step * noise)
+
+
+@PROPOSALS.register("latent_crossover")
+class LatentCrossover(LatentSource):
+    """A point on, or a little beyond, the line between the latents of two parents."""
+
+    name = "latent_crossover"
+
+    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+        z = self.latents(parents)
+        if len(z) < 2:
+            return []
+        first = rng.integers(len(z), size=n)
+        second = (first + rng.integers(1, len(z), size=n)) % len(z)  # never the same parent
+        share = rng.uniform(-0.1, 0.6, size=(n, 1))
+        return self.decoded(z[first] + share * (z[second] - z[first]))
+
+
+@PROPOSALS.register("prior")
+class PriorSample(LatentSource):
+    """Fresh draws from the model's fitted prior: new scaffolds, whatever the parents."""
+
+    name = "prior"
+
+    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+        return self.decoded(self.space.model.sample_latents(n, seed=int(rng.integers(2**62))))

@@ -1,0 +1,153 @@
+"""The default search: a Gaussian process on molecular structure, maximised over a pool bred by several proposal sources.
+
+Each round: fit the surrogate (`surrogate.py`), draw parents from the history by rank, breed a pool for a few generations in
+which the children of highest upper confidence bound become the parents of the next, and measure a diversified batch from
+the pool. The surrogate and its use follow Tripp & Hernandez-Lobato (arXiv:2406.07709); that a generative model proposes
+and a structural surrogate chooses follows COWBOYS (Moss et al., ICML 2025). Everything that looks like state (credit of the
+sources, hyper-parameters) is computed from the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from molvae.history import History, Proposal
+from molvae.optimize.acquisition import best_rank, choose_batch, ucb_weights, upper_confidence_bounds
+from molvae.optimize.credit import source_shares
+from molvae.optimize.features import FeatureCache
+from molvae.optimize.proposals.base import PROPOSALS
+from molvae.optimize.space import SearchSpace
+from molvae.optimize.strategies.base import STRATEGIES, Strategy
+from molvae.optimize.surrogate import Hyperparameters, StructureGP, active_set, score_units
+from molvae.randomness import stream
+
+SOURCES = ("graph_crossover", "graph_mutation", "latent_step", "latent_crossover", "prior")
+
+
+@STRATEGIES.register("default")
+class Default(Strategy):
+    """Structure-space Bayesian optimization with latent and graph proposals.
+
+    Parameters
+    ----------
+    initial: molecules drawn from the prior to begin with.
+    first_batch, batch: molecules a round at the start, and from `ramp` calls on; between them the batch grows evenly.
+    sources: proposal sources, names of `molvae.optimize.proposals`.
+    generations, children: generations of the pool in each round, and children made in each.
+    parents, survivors: molecules of the history, and of the pool, that may have children.
+    ucb_low, ucb_high: range of the confidence bounds' weights, in standard deviations.
+    active: most molecules the surrogate is fitted to; the cost of a round stays flat beyond.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        initial: int = 20,
+        first_batch: int = 5,
+        batch: int = 20,
+        ramp: int = 300,
+        sources: Sequence[str] = SOURCES,
+        generations: int = 3,
+        children: int = 300,
+        parents: int = 100,
+        survivors: int = 60,
+        ucb_low: float = 0.03,
+        ucb_high: float = 3.0,
+        active: int = 1500,
+    ) -> None:
+        super().__init__(space, initial=initial, batch=batch)
+        self.first_batch, self.ramp = first_batch, ramp
+        self.sources = {name: PROPOSALS.build(name, None, space) for name in sources}
+        self.generations, self.children = generations, children
+        self.parents, self.survivors = parents, survivors
+        self.ucb_low, self.ucb_high = ucb_low, ucb_high
+        self.active = active
+        self._gp = StructureGP(FeatureCache())
+        self._learned: tuple[tuple, Hyperparameters] | None = None  # of one history prefix: memory, not state
+
+    def batch_size(self, n_calls: int) -> int:
+        if n_calls == 0:
+            return super().batch_size(0)
+        grown = self.first_batch + (self.batch - self.first_batch) * min(1.0, n_calls / self.ramp)
+        return max(1, round(grown))
+
+    def choose(self, history: History, n: int, seed: int) -> list[Proposal]:
+        rng = stream(seed, "default")
+        self._fit(history, rng)
+        weights = ucb_weights(n, rng, self.ucb_low, self.ucb_high)
+        pool, mean, variance = self._breed(history, weights, rng)
+        if not pool:
+            return []
+        rank = best_rank(upper_confidence_bounds(mean, variance, weights))
+        shortlist = [pool[i] for i in np.argsort(rank, kind="stable")[: max(100, 4 * n)]]
+        chosen = choose_batch(*self._gp.joint([p.smiles for p in shortlist]), weights, self._gp.noise)
+        return [shortlist[i] for i in chosen]
+
+    def _fit(self, history: History, rng: np.random.Generator) -> None:
+        shift, scale = score_units(history.scores)
+        rows = active_set(history.scores, self.active, rng)
+        y = (history.scores[rows] - shift) / scale
+        self._gp.fit([history.smiles[i] for i in rows], y, self._hyperparameters(history))
+
+    def _hyperparameters(self, history: History) -> Hyperparameters:
+        """Learned from the history as it was when it had last grown by `GROWTH`, so that most rounds need not learn."""
+        n_calls = last_milestone(history)
+        scores = history.scores[:n_calls]
+        key = (tuple(history.smiles[:n_calls]), scores.tobytes())
+        if self._learned is None or self._learned[0] != key:
+            finite = np.flatnonzero(np.isfinite(scores))
+            shift, scale = score_units(scores)
+            learned = self._gp.learn([history.smiles[i] for i in finite], (scores[finite] - shift) / scale)
+            self._learned = key, learned
+        return self._learned[1]
+
+    def _breed(
+        self, history: History, weights: np.ndarray, rng: np.random.Generator
+    ) -> tuple[list[Proposal], np.ndarray, np.ndarray]:
+        """The pool of unmeasured candidates with the surrogate's means and variances."""
+        shares = source_shares(history, list(self.sources))
+        order = np.argsort(-history.scores, kind="stable")[: int(np.isfinite(history.scores).sum())]
+
+        def elites(k: int) -> list[Proposal]:
+            # Rank N^u with u uniform: every order of magnitude of ranks gives as many parents.
+            ranks = np.unique((len(order) ** rng.random(k)).astype(int) - 1)
+            return [Proposal(e.smiles, e.source, e.z) for e in (history.evaluations[order[r]] for r in ranks)]
+
+        pool: dict[str, Proposal] = {}
+        mean, variance = np.zeros(0), np.zeros(0)
+        parents = elites(self.parents)
+        for _ in range(self.generations):
+            fresh: dict[str, Proposal] = {}
+            for name, source in self.sources.items():
+                for child in source.propose(parents, round(shares[name] * self.children), rng):
+                    if child.smiles not in history.known and child.smiles not in pool:
+                        fresh.setdefault(child.smiles, child)
+            if fresh:
+                fresh_mean, fresh_variance = self._gp.predict(list(fresh))
+                pool.update(fresh)
+                mean, variance = np.append(mean, fresh_mean), np.append(variance, fresh_variance)
+            candidates = list(pool.values())
+            rank = best_rank(upper_confidence_bounds(mean, variance, weights)) if candidates else np.zeros(0)
+            survivors = [candidates[i] for i in np.argsort(rank, kind="stable")[: self.survivors]]
+            parents = survivors + elites(self.parents // 2)
+        return list(pool.values()), mean, variance
+
+
+GROWTH = 1.15
+
+
+def last_milestone(history: History) -> int:
+    """Calls measured at the last round end where the history had grown by `GROWTH` since the milestone before, or the best
+    score by a tenth of the scores' range."""
+    ends = np.flatnonzero(np.diff(history.rounds)) + 1
+    best = np.fmax.accumulate(history.scores)
+    milestone = 0
+    for end in [*ends.tolist(), len(history)]:
+        first = milestone == 0
+        jumped = not first and best[end - 1] - best[milestone - 1] > 0.1 * score_units(history.scores[:end])[1]
+        if (first and np.isfinite(best[end - 1])) or (not first and (end >= GROWTH * milestone or jumped)):
+            milestone = end
+    return milestone

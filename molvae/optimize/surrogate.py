@@ -1,0 +1,234 @@
+"""The surrogate: an exact Gaussian process on the decoded molecule, in natural units of the score.
+
+Kernel: a weighted sum of min-max Tanimoto kernels on count fingerprints and an RBF with a length for every descriptor. Prior
+mean 0 and noise 1e-4 are fixed, as in the plain GP of Tripp & Hernandez-Lobato (arXiv:2406.07709), which stands beside the
+best published searches. Weights and lengths are the most probable ones under log-normal priors: which descriptors a score
+depends on shows after some tens of molecules, and is worth more than any one kernel (benchmarks/README.md has the numbers).
+
+Shapes: N training molecules, C candidates, K kernels (counts first, descriptors last), P descriptors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.linalg
+import scipy.optimize
+import scipy.sparse
+from scipy.spatial.distance import cdist
+
+from molvae.optimize.features import FeatureBatch, FeatureCache
+
+if TYPE_CHECKING:
+    from botorch.posteriors import GPyTorchPosterior
+
+NOISE = 1e-4
+DESCRIPTOR_LENGTH = 3.0  # prior median of every length, in the units of `features.DESCRIPTOR_UNITS`
+WEIGHT_SD, LENGTH_SD = 2.0, 1.2  # of the log-normal priors
+
+
+@dataclass(frozen=True, eq=False)
+class Hyperparameters:
+    """`weights`: (K,) variance of each kernel, squared units of the score. `lengths`: (P,) of the descriptors."""
+
+    weights: np.ndarray
+    lengths: np.ndarray
+
+
+def prior_hyperparameters(n_kernels: int, n_descriptors: int) -> Hyperparameters:
+    """The prior medians: equal weights that sum to one, and equal lengths."""
+    return Hyperparameters(np.full(n_kernels, 1.0 / n_kernels), np.full(n_descriptors, DESCRIPTOR_LENGTH))
+
+
+def count_kernels(a: FeatureBatch, b: FeatureBatch, kinds: Sequence[str]) -> np.ndarray:
+    """(len(kinds), A, B) float32: the min-max Tanimoto kernel of each kind; 1 between equal counts."""
+    return np.stack([_min_max(a.counts[kind], b.counts[kind]) for kind in kinds])
+
+
+def _min_max(a: scipy.sparse.csr_matrix, b: scipy.sparse.csr_matrix) -> np.ndarray:
+    """(A, B) float32 min-max Tanimoto of written-out counts; 0 where both molecules have no features."""
+    columns = np.unique(b.indices)
+    columns = columns[columns < a.shape[1]]
+    shared = np.asarray(a[:, columns] @ b[:, columns].T.toarray(), dtype=np.float32)
+    total = np.diff(a.indptr)[:, None].astype(np.float32) + np.diff(b.indptr)[None, :].astype(np.float32)
+    return shared / np.maximum(total - shared, 1.0)
+
+
+def _rbf(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * cdist(a, b, "sqeuclidean"))
+
+
+class StructureGP:
+    """Exact GP on molecules: `fit` it to measured scores; `predict`, `joint` and `posterior` answer for candidates.
+
+    Parameters
+    ----------
+    features: the shared cache of molecular features; its kinds are the count kernels.
+    noise: variance of the measurement noise, in squared units of the score.
+
+    Example
+    -------
+    >>> gp = StructureGP(FeatureCache()).fit(["CCO", "CCN"], np.array([1.0, 0.0]))
+    >>> mean, variance = gp.predict(["CCO", "CCCO"])
+    """
+
+    def __init__(self, features: FeatureCache, *, noise: float = NOISE) -> None:
+        self.features = features
+        self.noise = noise
+        self._gram_smiles: list[str] = []
+        self._gram = np.zeros((len(features.kinds), 0, 0), dtype=np.float32)
+
+    def learn(self, smiles: Sequence[str], y: np.ndarray) -> Hyperparameters:
+        """The most probable hyper-parameters for N molecules and their scores, from at most 300 of them."""
+        rows = evidence_rows(np.asarray(y))
+        batch = self.features.batch([smiles[i] for i in rows])
+        kernels = count_kernels(batch, batch, self.features.kinds)
+        return learn_hyperparameters(kernels, batch.descriptors, np.asarray(y, dtype=np.float64)[rows], self.noise)
+
+    def fit(self, smiles: Sequence[str], y: np.ndarray, hyperparameters: Hyperparameters | None = None) -> StructureGP:
+        """Condition on N molecules and their scores, (N,) finite; N^3/3 multiplications once the features are known."""
+        self._y = np.asarray(y, dtype=np.float64)
+        assert len(smiles) == len(self._y) and np.isfinite(self._y).all(), "failed measurements are left out before fitting"
+        self._train = self.features.batch(smiles)
+        n_descriptors = self._train.descriptors.shape[1]
+        self.hyperparameters = hyperparameters or prior_hyperparameters(len(self.features.kinds) + 1, n_descriptors)
+        covariance = self._mix(self._gram_of(list(smiles)), self._train, self._train)
+        covariance[np.diag_indices(len(self._y))] += self.noise
+        self._cholesky = np.linalg.cholesky(covariance)
+        self._alpha = scipy.linalg.cho_solve((self._cholesky, True), self._y, check_finite=False)
+        return self
+
+    def predict(self, smiles: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior mean and variance of the noise-free score, both (C,) float64, variance at least 1e-12."""
+        cross = self._covariance(self.features.batch(smiles), self._train)
+        half = scipy.linalg.solve_triangular(self._cholesky, cross.T, lower=True, check_finite=False)
+        variance = self.hyperparameters.weights.sum() - np.einsum("nc,nc->c", half, half)
+        return cross @ self._alpha, np.maximum(variance, 1e-12)
+
+    def joint(self, smiles: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior mean (C,) and covariance (C, C) of the noise-free scores, float64."""
+        batch = self.features.batch(smiles)
+        cross = self._covariance(batch, self._train)
+        half = scipy.linalg.solve_triangular(self._cholesky, cross.T, lower=True, check_finite=False)
+        return cross @ self._alpha, self._covariance(batch, batch) - half.T @ half
+
+    def posterior(self, smiles: Sequence[str]) -> GPyTorchPosterior:
+        """The joint posterior as BoTorch's class, double precision, for its samplers and Monte-Carlo acquisitions."""
+        import torch
+        from botorch.posteriors import GPyTorchPosterior
+        from gpytorch.distributions import MultivariateNormal
+
+        mean, covariance = self.joint(smiles)
+        covariance[np.diag_indices(len(mean))] += 1e-8
+        return GPyTorchPosterior(MultivariateNormal(torch.from_numpy(mean), torch.from_numpy(covariance)))
+
+    def log_evidence(self) -> float:
+        """Log marginal likelihood of the training scores, in nats (Rasmussen & Williams 2006, equation 2.30)."""
+        log_det = 2.0 * np.log(np.diag(self._cholesky)).sum()
+        return float(-0.5 * (self._y @ self._alpha + log_det + len(self._y) * np.log(2 * np.pi)))
+
+    def _covariance(self, a: FeatureBatch, b: FeatureBatch) -> np.ndarray:
+        return self._mix(count_kernels(a, b, self.features.kinds), a, b)
+
+    def _mix(self, counts: np.ndarray, a: FeatureBatch, b: FeatureBatch) -> np.ndarray:
+        weights, lengths = self.hyperparameters.weights, self.hyperparameters.lengths
+        mixed = weights[-1] * _rbf(a.descriptors / lengths, b.descriptors / lengths)
+        for weight, kernel in zip(weights, counts, strict=False):
+            mixed += weight * kernel
+        return mixed
+
+    def _gram_of(self, smiles: list[str]) -> np.ndarray:
+        """(K - 1, N, N) count kernels; only rows of molecules that the last call did not have are computed."""
+        had = {s: i for i, s in enumerate(self._gram_smiles)}
+        old = np.array([i for i, s in enumerate(smiles) if s in had], dtype=np.int64)
+        new = np.array([i for i, s in enumerate(smiles) if s not in had], dtype=np.int64)
+        kept = np.array([had[smiles[i]] for i in old], dtype=np.int64)
+        gram = np.empty((len(self.features.kinds), len(smiles), len(smiles)), dtype=np.float32)
+        gram[:, old[:, None], old[None, :]] = self._gram[:, kept[:, None], kept[None, :]]
+        if len(new):
+            fresh = count_kernels(self._train.take(new), self._train, self.features.kinds)
+            gram[:, new, :] = fresh
+            gram[:, :, new] = fresh.transpose(0, 2, 1)
+        self._gram_smiles, self._gram = smiles, gram
+        return gram
+
+
+def evidence_rows(y: np.ndarray, limit: int = 300) -> np.ndarray:
+    """Rows the kernel weights are learned from: the better half of `limit` from the top, the rest spread over the others."""
+    order = np.argsort(-y, kind="stable")
+    if len(y) <= limit:
+        return order
+    top = limit // 2
+    return np.concatenate([order[:top], order[top:][np.linspace(0, len(y) - top - 1, limit - top).astype(int)]])
+
+
+def learn_hyperparameters(
+    kernels: np.ndarray, descriptors: np.ndarray, y: np.ndarray, noise: float, n_steps: int = 30
+) -> Hyperparameters:
+    """Kernel weights and descriptor lengths of largest log evidence plus log prior (MAP), by L-BFGS.
+
+    Parameters
+    ----------
+    kernels: (K - 1, N, N) count kernels. descriptors: (N, P). y: (N,).
+    noise: variance of the measurement noise.
+
+    The gradient of the log evidence for a parameter t is sum((alpha alpha' - C^-1) * dC/dt) / 2 (Rasmussen & Williams
+    2006, equation 5.9).
+    """
+    kernels, n_kernels, n = kernels.astype(np.float64), len(kernels) + 1, len(y)
+    base = 1.0 / n_kernels
+    squares = descriptors**2
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        log_w, log_l = parameters[:n_kernels], parameters[n_kernels:]
+        weights = base * np.exp(log_w)
+        scale = np.exp(-log_l) / DESCRIPTOR_LENGTH
+        rbf = weights[-1] * _rbf(descriptors * scale, descriptors * scale)
+        counted = weights[:-1, None, None] * kernels
+        covariance = counted.sum(0) + rbf
+        covariance[np.diag_indices(n)] += noise
+        factor = scipy.linalg.cho_factor(covariance, lower=True, check_finite=False)
+        alpha = scipy.linalg.cho_solve(factor, y)
+        inverse = scipy.linalg.cho_solve(factor, np.eye(n), check_finite=False)
+        outer = 0.5 * (np.outer(alpha, alpha) - inverse)
+        value = -0.5 * y @ alpha - np.log(np.diag(factor[0])).sum()
+        by_rbf = outer * rbf
+        by_weight = [*np.einsum("ij,kij->k", outer, counted), by_rbf.sum()]
+        # d rbf_ij / d log l_p = rbf_ij (x_ip - x_jp)^2 / l_p^2, summed over i, j without an (N, N, P) array
+        by_length = 2.0 * scale**2 * (by_rbf.sum(1) @ squares - np.einsum("ip,ip->p", descriptors, by_rbf @ descriptors))
+        value -= 0.5 * (log_w @ log_w) / WEIGHT_SD**2 + 0.5 * (log_l @ log_l) / LENGTH_SD**2
+        gradient = np.concatenate([by_weight - log_w / WEIGHT_SD**2, by_length - log_l / LENGTH_SD**2])
+        return -value, -gradient
+
+    start = np.zeros(n_kernels + descriptors.shape[1])
+    found = scipy.optimize.minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=[(-7.0, 7.0)] * len(start), options={"maxiter": n_steps}
+    )
+    return Hyperparameters(base * np.exp(found.x[:n_kernels]), DESCRIPTOR_LENGTH * np.exp(found.x[n_kernels:]))
+
+
+def active_set(scores: np.ndarray, cap: int, rng: np.random.Generator) -> np.ndarray:
+    """Sorted positions of at most `cap` finite scores: the best half, the most recent quarter, the rest at random."""
+    finite = np.flatnonzero(np.isfinite(scores))
+    if len(finite) <= cap:
+        return finite
+    best = finite[np.argsort(-scores[finite], kind="stable")[: cap // 2]]
+    recent = np.setdiff1d(finite, best)[-(cap // 4) :]
+    others = np.setdiff1d(finite, np.concatenate([best, recent]))
+    return np.sort(np.concatenate([best, recent, rng.choice(others, cap - len(best) - len(recent), replace=False)]))
+
+
+def score_units(scores: np.ndarray) -> tuple[float, float]:
+    """Shift and scale that bring scores into the surrogate's units: (score - shift) / scale.
+
+    Scores within [0, 1] are taken as they are: 0 is then the natural pessimistic prior mean. Others are measured from their
+    5 % quantile, in units of the distance to the best. NaNs are ignored.
+    """
+    finite = scores[np.isfinite(scores)]
+    if not len(finite) or (finite.min() >= 0.0 and finite.max() <= 1.0):
+        return 0.0, 1.0
+    low, high = float(np.quantile(finite, 0.05)), float(finite.max())
+    return low, (high - low) or 1.0
