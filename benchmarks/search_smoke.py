@@ -29,7 +29,7 @@ from molvae.files import EventLog, write_json
 TASKS = ("zaleplon_mpo", "perindopril_mpo")
 SEEDS = (0, 1, 2)
 DONE = "search_smoke.json"  # written into a run directory when its run has ended
-COLUMNS = ("auc_top10", "top10", "top1", "scaffolds_of_top10", "seconds")
+DIGITS = {"auc_top10": 3, "top10": 3, "top1": 3, "scaffolds_of_top10": 1, "seconds": 0}  # of the table's cells
 
 
 def arguments() -> argparse.Namespace:
@@ -115,7 +115,7 @@ def table(path: Path) -> str:
         for strategy, runs in by_strategy:
             sources = Counter(runs["best_source"]).most_common(1)[0][0]
             gain = runs["auc_top10"].mean() - floor
-            cells = [_spread(runs[column].tolist()) for column in COLUMNS]
+            cells = [_spread(runs[column].tolist(), digits) for column, digits in DIGITS.items()]
             lines.append([task, strategy, len(runs), *cells, "" if gain != gain else f"{gain:+.3f}", sources])
     header = (
         "task",
@@ -132,8 +132,7 @@ def table(path: Path) -> str:
     return f"{machine()}\n\n" + markdown(header, lines)
 
 
-def _spread(values: list[float]) -> str:
-    digits = 3 if max(values) <= 1 else 0
+def _spread(values: list[float], digits: int) -> str:
     return f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
 
 
