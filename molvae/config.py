@@ -13,6 +13,8 @@ from molvae.errors import ConfigError, nearest
 from molvae.files import write_text
 
 Table = dict[str, Any]
+
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 S = TypeVar("S")
 
 
@@ -42,7 +44,7 @@ def to_toml(table: Mapping[str, Any]) -> str:
 
 def _emit(table: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
     plain = {k: v for k, v in table.items() if not isinstance(v, Mapping) and v is not None}
-    if path and (plain or not table):
+    if path and (plain or not any(isinstance(value, Mapping) for value in table.values())):
         lines += ["", f"[{'.'.join(_key(part) for part in path)}]"]
     lines += [f"{_key(key)} = {_value(value)}" for key, value in plain.items()]
     for key, value in table.items():
@@ -60,12 +62,9 @@ def _value(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        return repr(value)
+        return repr(float(value))  # NumPy's floats are floats, but their repr is not a number
     if isinstance(value, str):
-        escaped = (
-            value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
-        )
-        return f'"{escaped}"'
+        return '"' + "".join(_ESCAPES.get(c) or (f"\\u{ord(c):04x}" if c < " " or c == "\x7f" else c) for c in value) + '"'
     if isinstance(value, os.PathLike):
         return _value(os.fspath(value))
     if isinstance(value, Iterable):
@@ -123,11 +122,13 @@ def settings(kind: type[S], table: Mapping[str, Any], where: str) -> S:
         default = fields[key].default
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        if isinstance(default, (bool, int, float, str)) and type(value) is not type(default):
+        if isinstance(default, tuple) and isinstance(value, list):
+            value = tuple(value)
+        if isinstance(default, (bool, int, float, str, tuple)) and type(value) is not type(default):
             raise ConfigError(f"{where}.{key} must be {_kind(default)}, not {value!r}.")
         checked[key] = value
     return kind(**checked)
 
 
 def _kind(value: Any) -> str:
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[type(value)]
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string", tuple: "a list"}[type(value)]

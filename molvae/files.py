@@ -67,8 +67,10 @@ class EventLog:
         line = json.dumps({"event": event, **values}, ensure_ascii=False)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(line + "\n")
+            with self.path.open("a+b") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
+                torn = stream.read(1) not in (b"", b"\n")  # a killed run's last line must not swallow this one
+                stream.write(b"\n" * torn + line.encode() + b"\n")
         except OSError as error:
             raise RunError(f"cannot write {self.path}: {error.strerror or error}.") from error
 
@@ -77,7 +79,7 @@ class EventLog:
         if not self.path.exists():
             return []
         events = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            with suppress(json.JSONDecodeError):
+        for line in self.path.read_bytes().split(b"\n"):
+            with suppress(ValueError):  # torn: not JSON, or half a character
                 events.append(json.loads(line))
         return events

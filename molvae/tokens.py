@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,25 @@ def constraint_table(table: Mapping[str, int]) -> Iterator[None]:
             yield
         finally:
             selfies.set_semantic_constraints(before)
+
+
+def split(string: str) -> list[str] | None:
+    """The symbols of a SELFIES string, or None if it is not made of symbols in brackets alone."""
+    try:
+        symbols = list(selfies.split_selfies(string))
+    except ValueError:  # a bracket that is never closed
+        return None
+    return symbols if "".join(symbols) == string else None
+
+
+def _idle_marks(derived: str, smiles: str) -> str:
+    """Which stereo marks of a derived SMILES its canonical form no longer has, because they are on no stereo element."""
+    lost = len(re.findall("@+", derived)) - len(re.findall("@+", smiles))
+    if lost > 0:
+        return f"{lost} stereo marks on atoms that are no stereocentres"
+    if re.search(r"[/\\]", derived) and not re.search(r"[/\\]", smiles):
+        return "direction marks on bonds beside no stereo double bond"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -98,11 +118,15 @@ class Vocabulary:
 
     def to_selfies(self, smiles: str) -> tuple[str | None, str]:
         """SELFIES of a SMILES string as it is written, and "" - or None and the reason."""
+        if "." in smiles:  # SELFIES would write the dot, but no other part of molvae means two molecules by one string
+            return None, "several fragments (a salt or a mixture); keep one of them"
         with constraint_table(self.constraints):
             try:
                 return selfies.encoder(smiles), ""
             except selfies.EncoderError as error:
-                return None, f"SELFIES cannot say it: {str(error).strip().splitlines()[-1].strip()}"
+                lines = str(error).strip().splitlines()  # what, the SMILES, then (of valences) one line an atom
+                why = getattr(error.__cause__, "reason", "") or lines[-1 if len(lines) > 2 else 0]
+                return None, f"SELFIES cannot say it: {why.strip().strip('[]')}"
 
     def encode(self, smiles: str, *, as_written: bool = False) -> tuple[list[int] | None, str]:
         """Token ids of a molecule, without begin and end, and "" - or None and the reason.
@@ -119,7 +143,9 @@ class Vocabulary:
 
     def segment(self, string: str) -> tuple[list[int] | None, str]:
         """Token ids of a SELFIES string and "" - or None and the reason. Reads from the left, longest token first."""
-        symbols = list(selfies.split_selfies(string))
+        symbols = split(string)
+        if symbols is None:
+            return None, "not a SELFIES string"
         ids, at = [], 0
         while at < len(symbols):
             for size in range(min(self._longest, len(symbols) - at), 0, -1):
@@ -148,18 +174,20 @@ class Vocabulary:
         The SMILES that SELFIES derives is encoded again in the order it was written. Symbols that the grammar dropped
         (after a saturated atom, a ring to nowhere), bonds it lowered and branches it cut all change the result.
         """
-        if not written:
-            return Decoded(written, None, False, "empty string")
+        symbols = split(written)
+        if not symbols:
+            return Decoded(written, None, False, "empty string" if not written else "not a SELFIES string")
         with constraint_table(self.constraints):
             try:
                 derived = selfies.decoder(written)
                 again = list(selfies.split_selfies(selfies.encoder(derived, strict=False))) if derived else []
             except (selfies.DecoderError, selfies.EncoderError) as error:
-                return Decoded(written, None, False, f"SELFIES cannot derive a molecule: {str(error).strip()}")
+                return Decoded(written, None, False, f"SELFIES cannot derive a molecule: {str(error).strip().splitlines()[0]}")
         smiles = canonical(derived)
         if smiles is None:
             return Decoded(written, None, False, "not a valid molecule")
-        symbols = list(selfies.split_selfies(written))
+        if again == symbols and (idle := _idle_marks(derived, smiles)):
+            return Decoded(written, smiles, False, idle)
         if again == symbols:
             return Decoded(written, smiles, True)
         if len(again) < len(symbols):
@@ -192,7 +220,7 @@ class Vocabulary:
             return cls(table["tokens"], table["constraints"])
         except OSError as error:
             raise CheckpointError(f"cannot read {path}: {error.strerror}.") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"{path} is not a molvae vocabulary (torn or foreign file). Fetch the checkpoint again."
             ) from error

@@ -27,9 +27,8 @@ def learn_words(strings: Sequence[Sequence[str]], n: int) -> list[str]:
     breaks = chain.from_iterable([*(index[s] for s in string), -1] for string in strings)
     text = np.fromiter(breaks, np.int64)
     known, learned = set(words), []
-    width = len(words) + n + 1
     while len(learned) < n:
-        left, right = text[:-1], text[1:]
+        left, right, width = text[:-1], text[1:], len(words)
         pairs = np.where((left >= 0) & (right >= 0), left * width + right, -1)
         code, count = np.unique(pairs[pairs >= 0], return_counts=True)
         if not len(count) or count.max() < 2:
