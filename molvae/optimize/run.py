@@ -95,7 +95,7 @@ def optimize(
     resolved = {
         "seed": seed,
         "budget": budget,
-        "model": model if isinstance(model, str) else type(model).__name__,
+        "model": model if isinstance(model, str) else getattr(model, "name", "") or type(model).__name__,
         "workers": workers,
         "time_limit": time_limit,
         "start": canonical_start(start or ()),

@@ -12,7 +12,7 @@ from molvae.optimize.space import SearchSpace
 from molvae.optimize.strategies.base import STRATEGIES, Strategy
 from molvae.randomness import child_seed
 
-BUDGET = 200
+BUDGET = 150
 START = (molecule((1, 0, 0, 0)), molecule((2, 1, 1, 1)), molecule((3, 2, 4, 2)))
 
 
@@ -57,7 +57,7 @@ def test_settings_have_working_defaults(name: str) -> None:
 
 def test_a_round_depends_on_history_and_seed_alone(name: str) -> None:
     history = run(name, 0)
-    for rounds in (0, 1, history.n_rounds - 1):
+    for rounds in (0, 1, 4):
         n = build(name).batch_size(len(history.before(rounds)))
         # A fresh object and a copy of the history, as after a kill; and the object that has seen other rounds meanwhile.
         first, fresh = build(name), build(name)
@@ -135,5 +135,5 @@ def test_equal_scores_are_survived(name: str) -> None:
 
 @pytest.mark.parametrize("rival", [s for s in STRATEGIES if s != "random"])
 def test_learning_beats_random_screening(rival: str) -> None:
-    seeds = range(3)
+    seeds = range(2)
     assert np.mean([top_10(run(rival, s)) for s in seeds]) > np.mean([top_10(run("random", s)) for s in seeds])

@@ -1,7 +1,7 @@
 """A graph-based genetic algorithm (Jensen, Chem. Sci. 10:3567, 2019): crossover and mutation of the best molecules so far.
 
 Parents are drawn by rank: the molecule of rank r (0 is the best) among N with a chance in proportion to 1 / (k N + r), the
-weighting of Tripp et al. (NeurIPS 2020, eq. 1 with k as there). Only the order of scores matters, not their scale.
+weighting of Tripp et al. (NeurIPS 2020, arXiv:2006.09191), k as there. Only the order of scores matters, not their scale.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class GeneticAlgorithm(Strategy):
     ----------
     initial: molecules drawn from the prior to begin with. batch: children a round; small rounds learn sooner.
     population: how many of the best molecules may have children.
-    rank_k: how evenly parents are drawn; 0.01 gives the best one in a hundred half of the chances, 1 is nearly uniform.
+    rank_k: how evenly parents are drawn; 0.01 gives the best of fifty a third of the chances, 1 is nearly uniform.
     crossover_rate: share of children with two parents; the others are mutations of one.
     mutation_rate: share of the children of two that are mutated as well.
     max_atoms: heavy atoms a child may have.
@@ -34,9 +34,9 @@ class GeneticAlgorithm(Strategy):
         space: SearchSpace,
         *,
         initial: int = 50,
-        batch: int = 20,
-        population: int = 100,
-        rank_k: float = 0.05,
+        batch: int = 10,
+        population: int = 50,
+        rank_k: float = 0.01,
         crossover_rate: float = 0.7,
         mutation_rate: float = 0.2,
         max_atoms: int = MAX_ATOMS,
