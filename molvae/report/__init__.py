@@ -1,0 +1,1 @@
+"""Reports: plots and a page made from a run directory, and from nothing else."""

@@ -1,0 +1,269 @@
+"""`molvae generate`, and what else a trained model does: reconstruct, interpolate, neighbours, encode, decode."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from molvae.cli.terminal import MISTAKE, progress_bar, say
+from molvae.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from molvae.tokens import Decoded
+
+ModelName = Annotated[str, typer.Option("--model", "-m", help="A shipped model, or the path of a trained one.")]
+Seed = Annotated[int, typer.Option("--seed", "-s", help="The same seed gives the same molecules.")]
+Out = Annotated[
+    str, typer.Option("--out", "-o", help="File to write (.csv .tsv .smi .sdf .parquet; text also .gz); - is CSV on stdout.")
+]
+SmilesColumn = Annotated[str | None, typer.Option(help="SMILES column of a table.")]
+
+FEW = 400  # molecules below which starting worker processes costs more than it saves
+
+
+def generate(
+    n: Annotated[int, typer.Option("-n", help="Molecules to make.")] = 100,
+    seed: Seed = 0,
+    out: Out = "-",
+    model: ModelName = "zinc250k",
+    temperature: Annotated[float, typer.Option(help="0 writes the likeliest token; above 0 tokens are drawn.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw tokens from the likeliest ones that make up this share.")] = 1.0,
+    prior: Annotated[str | None, typer.Option(help="The model's prior to draw from; its best one by default.")] = None,
+    unique: Annotated[bool, typer.Option("--unique", help="No molecule twice.")] = False,
+    novel: Annotated[bool, typer.Option("--novel", help="No molecule of the training set.")] = False,
+    filter_: Annotated[
+        list[str] | None, typer.Option("--filter", help='sane, alerts (or PAINS, BRENK, NIH), bounds: sane,alerts,"SA<=4".')
+    ] = None,
+    keep_unfaithful: Annotated[
+        bool, typer.Option("--keep-unfaithful", help="Keep molecules that the SELFIES grammar had to repair.")
+    ] = False,
+    properties: Annotated[str | None, typer.Option(help="Columns: QED,logP,SA,...; none for SMILES only.")] = None,
+    max_draws: Annotated[int | None, typer.Option(help="Draw at most so many; by default 50 N + 5,000.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes for the RDKit work; by default one a core.")] = None,
+) -> None:
+    """Draw molecules from a trained model: exactly N that pass every filter, with their properties."""
+    from molvae import library
+    from molvae.tables import format_of, write_csv
+
+    if out != "-":
+        format_of(out)  # a wrong ending is told before the work, not after
+    columns = library.DEFAULT_PROPERTIES
+    if properties is not None:
+        columns = tuple(name.strip() for name in properties.split(",") if name.strip() not in ("", "none"))
+    began = time.perf_counter()
+    with progress_bar("molecules") as progress:
+        made = library.generate(
+            n,
+            model=model,
+            seed=seed,
+            prior=prior,
+            temperature=temperature,
+            top_p=top_p,
+            unique=unique,
+            novel=novel,
+            filters=filter_ or [],
+            keep_unfaithful=keep_unfaithful,
+            properties=columns,
+            max_draws=max_draws,
+            workers=(n_cores() if n > FEW else 0) if workers is None else workers,
+            progress=progress,
+        )
+    for line in made.funnel.lines():
+        say(line)
+    if out == "-":
+        write_csv(sys.stdout, made.columns)
+    else:
+        made.save(out)
+    where = "" if out == "-" else f" in {out}"
+    say(f"{len(made):,} molecules{where}, {time.perf_counter() - began:.1f} s")
+    if made.statement:
+        say(f"molvae: {made.statement}")
+        raise typer.Exit(MISTAKE)
+
+
+def reconstruct(
+    data: Annotated[str, typer.Argument(help="Molecules: .smi, .csv, .tsv, .sdf, .parquet, or - for SMILES on stdin.")],
+    out: Out = "-",
+    model: ModelName = "zinc250k",
+    smiles_col: SmilesColumn = None,
+) -> None:
+    """Encode molecules and decode them again; says which come back exactly."""
+    from molvae.chem import canonical
+    from molvae.tables import read_molecules
+
+    molecules = read_molecules(data, smiles_col)
+    loaded = _load(model, len(molecules))
+    reasons = loaded.explain(molecules.smiles)
+    rows = loaded.reconstruct(molecules.smiles)
+    exact = [d is not None and d.smiles == canonical(s) for s, d in zip(molecules.smiles, rows, strict=True)]
+    _write(
+        out,
+        {
+            "smiles": molecules.smiles,
+            "id": molecules.ids,
+            "reconstructed": [d.smiles if d else None for d in rows],
+            "exact": exact,
+            "faithful": [d.faithful if d else None for d in rows],
+            "reason": [d.reason if d else why for d, why in zip(rows, reasons, strict=True)],
+        },
+    )
+    say(f"{sum(exact):,} of {len(molecules):,} came back exactly (canonical isomeric SMILES).")
+    _tell_rejected(Counter(why for why in reasons if why), len(molecules))
+
+
+def interpolate(
+    first: Annotated[str, typer.Argument(help="SMILES to start at.")],
+    last: Annotated[str, typer.Argument(help="SMILES to end at.")],
+    steps: Annotated[int, typer.Option(help="Points, both ends included.", min=2)] = 10,
+    mode: Annotated[str, typer.Option(help="linear or spherical.")] = "linear",
+    out: Out = "-",
+    model: ModelName = "zinc250k",
+) -> None:
+    """Molecules on the way from one molecule to another in latent space."""
+    path = _load(model).interpolate(first, last, steps=steps, mode=mode)
+    _write_decoded(out, path, {"step": list(range(len(path)))})
+
+
+def neighbours(
+    molecule: Annotated[str, typer.Argument(help="SMILES.")],
+    n: Annotated[int, typer.Option("-n", help="Molecules to find.", min=1)] = 20,
+    sigma: Annotated[float, typer.Option(help="Standard deviation of the steps away from the molecule.")] = 0.3,
+    seed: Seed = 0,
+    out: Out = "-",
+    model: ModelName = "zinc250k",
+) -> None:
+    """Distinct molecules near a molecule in latent space, most similar first."""
+    from molvae.chem import parse, sparse_counts, tanimoto
+
+    found = [decoded for decoded, _ in _load(model).neighbours(molecule, n, sigma=sigma, seed=seed)]
+    centre = sparse_counts(parse(molecule), "morgan2")
+    likeness = [round(tanimoto(centre, sparse_counts(parse(d.smiles), "morgan2")), 4) for d in found]
+    order = sorted(range(len(found)), key=lambda i: -likeness[i])
+    _write_decoded(out, [found[i] for i in order], {"similarity": [likeness[i] for i in order]})
+    if len(found) < n:
+        say(f"molvae: only {len(found)} of {n} neighbours were found within sigma {sigma}. Give a larger --sigma.")
+        raise typer.Exit(MISTAKE)
+
+
+def encode(
+    data: Annotated[str, typer.Argument(help="Molecules: .smi, .csv, .tsv, .sdf, .parquet, or - for SMILES on stdin.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .parquet, .csv, .tsv or .npy.")],
+    model: ModelName = "zinc250k",
+    smiles_col: SmilesColumn = None,
+) -> None:
+    """Latent vectors (posterior means) of molecules, one row each, ids kept; what cannot be encoded is told and left out."""
+    import numpy as np
+
+    from molvae.files import atomic_path
+    from molvae.tables import format_of, read_molecules, write_table
+
+    is_array = out.suffix == ".npy"
+    if not is_array and format_of(out) not in (".csv", ".tsv", ".parquet"):
+        raise ConfigError(f"latent vectors cannot be written to {out}. Use .parquet, .csv, .tsv or .npy.")
+    molecules = read_molecules(data, smiles_col)
+    loaded = _load(model, len(molecules))
+    z = loaded.encode(molecules.smiles)
+    known = np.flatnonzero(~np.isnan(z).any(axis=1)).tolist()
+    rejected = sorted(set(range(len(z))) - set(known))
+    if is_array:
+        with atomic_path(out) as partial:
+            np.save(partial, z[known])
+    else:
+        columns: dict[str, Any] = {
+            "smiles": [molecules.smiles[i] for i in known],
+            "id": [molecules.ids[i] for i in known],
+        }
+        columns |= {f"z{j}": z[known, j].astype(float).tolist() for j in range(z.shape[1])}
+        write_table(out, columns)
+    say(f"{len(known):,} of {len(molecules):,} molecules encoded in {out}, {z.shape[1]} numbers each.")
+    reasons = loaded.explain([molecules.smiles[i] for i in rejected])
+    for i, why in list(zip(rejected, reasons, strict=True))[:10]:
+        say(f"  left out: {molecules.ids[i]} {molecules.smiles[i][:60]}: {why}")
+    _tell_rejected(Counter(reasons), len(molecules))
+    if not known:
+        raise DataError(f"none of the {len(molecules)} molecules of {data} can be encoded.")
+
+
+def decode(
+    data: Annotated[Path, typer.Argument(help="Latent vectors: .parquet, .csv or .tsv with columns z0, z1, ..., or .npy.")],
+    out: Out = "-",
+    model: ModelName = "zinc250k",
+    temperature: Annotated[float, typer.Option(help="0 writes the likeliest token; above 0 tokens are drawn.")] = 0.0,
+    seed: Seed = 0,
+) -> None:
+    """Molecules of latent vectors, one row each, in order."""
+    ids, z = _read_latents(data)
+    decoded = _load(model, len(z)).decode(z, temperature=temperature, seed=seed)
+    _write_decoded(out, decoded, {"id": ids})
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _load(model: str, n: int = 0) -> Any:
+    import molvae
+
+    return molvae.load(model, workers=n_cores() if n > 2000 else 0)
+
+
+def _write(out: str, columns: dict[str, list[Any]]) -> None:
+    from molvae.tables import write_csv, write_table
+
+    if out == "-":
+        write_csv(sys.stdout, columns)
+    else:
+        write_table(out, columns)
+
+
+def _write_decoded(out: str, decoded: list[Decoded], columns: dict[str, list[Any]]) -> None:
+    """Rows of decoded molecules; one that is no molecule has an empty SMILES and its reason."""
+    _write(
+        out,
+        {
+            "smiles": [d.smiles or "" for d in decoded],
+            **columns,
+            "faithful": [d.faithful for d in decoded],
+            "reason": [d.reason for d in decoded],
+        },
+    )
+    n_unfaithful = sum(not d.faithful for d in decoded)
+    if n_unfaithful:
+        say(f"{n_unfaithful} of {len(decoded)} are not faithful: the SELFIES grammar had to repair what was written.")
+
+
+def _read_latents(path: Path) -> tuple[list[str], np.ndarray]:
+    import numpy as np
+    import pandas
+
+    try:
+        if path.suffix == ".npy":
+            z = np.load(path, allow_pickle=False)
+            return [str(i) for i in range(1, len(z) + 1)], z
+        if path.suffix == ".parquet":
+            frame = pandas.read_parquet(path)
+        else:
+            frame = pandas.read_csv(path, sep="\t" if ".tsv" in path.suffixes else ",", dtype={"id": str})
+    except FileNotFoundError as error:
+        raise DataError(f"no file {path}. Check the path.") from error
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not a table of latent vectors ({str(error).splitlines()[0]}).") from error
+    columns = [name for name in frame.columns if name[:1] == "z" and name[1:].isdigit()]
+    if not columns:
+        raise DataError(f"{path} has no columns z0, z1, ... Give a file that `molvae encode` wrote.")
+    ids = frame["id"].astype(str).tolist() if "id" in frame.columns else [str(i) for i in range(1, len(frame) + 1)]
+    return ids, frame[sorted(columns, key=lambda name: int(name[1:]))].to_numpy(np.float32)
+
+
+def _tell_rejected(reasons: Counter[str], n: int) -> None:
+    for reason, count in reasons.most_common(5):
+        say(f"  {count:,} of {n:,} rejected: {reason}")

@@ -1,0 +1,136 @@
+"""`molvae train`, `molvae evaluate` and `molvae doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import molvae
+from molvae.cli.generation import Seed, SmilesColumn, n_cores
+from molvae.cli.terminal import INTERRUPTED, MISTAKE, plain_table, progress_bar, say
+
+PACKAGES = ("torch", "rdkit", "selfies", "botorch", "gpytorch", "numpy", "pandas", "pyarrow")
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="Molecules to learn from: .smi, .csv, .tsv, optionally .gz.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run directory; the same command continues a stopped run.")],
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML with tables data, model, training.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="One setting: --set training.molecules=500000.")] = None,
+    smiles_col: SmilesColumn = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Processes that tokenise; by default one a core.")] = None,
+) -> None:
+    """Train a model on a file of molecules; the result is a checkpoint folder that every other verb can use."""
+    from molvae.config import override, read_toml
+    from molvae.experiment import train as run_training
+
+    table = override(read_toml(config) if config else {}, set_ or [])
+    with progress_bar("molecules") as bar:
+        milestone = [0.0]
+
+        def progress(done: int, total: int, terms: Mapping[str, float]) -> None:
+            bar(done, total)
+            if done >= milestone[0] and terms:
+                say(f"{done:>10,}/{total:,}  " + "  ".join(f"{name} {value:.3f}" for name, value in terms.items()))
+                milestone[0] = done + total / 20
+
+        try:
+            model = run_training(
+                data,
+                out,
+                config=table,
+                column=smiles_col,
+                device=device,
+                workers=n_cores() if workers is None else workers,
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            say(f"molvae: stopped; the state is saved in {out}. Run the same command to continue.")
+            raise typer.Exit(INTERRUPTED) from None
+    say(f"Checkpoint: {out / 'checkpoint'}   (molvae generate --model {out})")
+    say(f"{model.card['data']['rows']:,} molecules learned from, {model.card.get('molecules_shown', 0):,} shown.")
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A shipped model, or the path of a trained one.")],
+    data: Annotated[Path, typer.Option(help="Molecules that the model has not seen, for reconstruction.")],
+    smiles_col: SmilesColumn = None,
+    samples: Annotated[int, typer.Option("-n", help="Molecules to draw from the prior.")] = 1000,
+    seed: Seed = 0,
+) -> None:
+    """What a model can do: exact reconstruction of given molecules, and the quality of its samples."""
+    from molvae.evaluation.reconstruction import reconstruction
+    from molvae.evaluation.samples import sample_metrics
+    from molvae.tables import read_molecules
+
+    smiles = read_molecules(data, smiles_col).smiles
+    loaded = molvae.load(model, workers=n_cores())
+    rows = []
+    for what, sample in (("from the mean", False), ("from a sample", True)):
+        with progress_bar(f"reconstruction {what}") as progress:
+            found = reconstruction(loaded, smiles, sample=sample, seed=seed, progress=progress)
+        rows.append([f"exact reconstruction {what}", f"{found.exact:.4f}", f"of {found.n:,} molecules"])
+        if not sample:
+            rows.append(["  the same without stereo", f"{found.stereo_free:.4f}", ""])
+            rows.append(["  cannot be encoded", f"{found.unencodable:,}", "counted as misses"])
+    metrics = sample_metrics(
+        loaded.sample(samples, seed=seed),
+        is_training=lambda text: bool(loaded.is_training_molecule([text])[0]),
+        ring_systems=loaded.ring_systems or None,
+    )
+    for name in ("valid", "faithful", "sane", "unique", "novel", "diversity"):
+        rows.append([name, f"{getattr(metrics, name):.4f}", f"{samples:,} samples of the prior"])
+    print(plain_table(["what", "value", ""], rows, left=(0,)))
+
+
+def doctor() -> None:
+    """Versions, device, shipped models and writable places; exit code 1 if something that molvae needs is wrong."""
+    from molvae.checkpoint import PRETRAINED
+    from molvae.errors import MolvaeError
+    from molvae.generation import pick_device
+
+    faults = []
+    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    lines = [("molvae", f"{molvae.__version__}, {machine}")]
+    for name in PACKAGES:
+        try:
+            lines.append((name, version(name)))
+        except PackageNotFoundError:
+            lines.append((name, "not installed"))
+            faults.append(f"{name} is not installed. Run: pip install -c constraints.txt .")
+    lines.append(("cores", str(n_cores())))
+    lines.append(("device", str(pick_device("auto"))))
+    folders = sorted(path.parent for path in PRETRAINED.glob("*/card.json"))
+    if not folders:
+        faults.append(f"no model is shipped in {PRETRAINED}. Reinstall molvae, or give --model PATH to every verb.")
+    for folder in folders:
+        try:
+            loaded = molvae.load(folder)
+            size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
+            lines.append((f"model {folder.name}", f"loads; {size:.1f} MiB, latent size {loaded.latent_size}"))
+        except MolvaeError as error:
+            lines.append((f"model {folder.name}", "does not load"))
+            faults.append(str(error))
+    for what, place in (("this directory", Path.cwd()), ("temporary files", Path(tempfile.gettempdir()))):
+        is_writable = os.access(place, os.W_OK)
+        lines.append((what, f"{place}, {'writable' if is_writable else 'NOT writable'}"))
+        if not is_writable:
+            faults.append(f"{place} is not writable. Run molvae elsewhere, or give -o.")
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        print(f"{name:<{width}}  {text}")
+    if faults:
+        sys.stdout.flush()
+        for fault in faults:
+            say(f"molvae: {fault}")
+        raise typer.Exit(MISTAKE)
+    print("all good")

@@ -1,0 +1,370 @@
+"""generate(): a library of exactly n molecules drawn from a model, each stage of attrition counted, with reasons.
+
+What "valid", "faithful" and "sane" mean is said in `tokens` and `chem.filters`. The network draws blocks of strings while
+worker processes turn the strings of earlier blocks into molecules and properties.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from molvae.chem import ALERT_CATALOGUES, alerts, parse, problems, properties, property_named
+from molvae.errors import ConfigError, nearest
+from molvae.randomness import child_seed
+from molvae.tables import write_table
+from molvae.tokens import Vocabulary
+
+if TYPE_CHECKING:
+    import pandas
+
+    from molvae.generation import Model
+
+DEFAULT_PROPERTIES = ("QED", "logP", "SA", "MW", "TPSA", "HBD", "HBA", "rings", "rotatable_bonds")
+FILTER_NAMES = ("sane", "alerts", *ALERT_CATALOGUES)
+
+_FIRST_BLOCK, _LARGEST_BLOCK = 128, 512  # strings drawn at once; the schedule does not depend on n, so -n 10 begins -n 1000
+_SHARE = 128  # strings a job for a worker
+_AHEAD = 3  # blocks a worker pool may be behind the network
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A bound on a property, such as SA<=4."""
+
+    property: str
+    operator: str
+    value: float
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` meets the bound; NaN never does."""
+        match self.operator:
+            case "<=":
+                return value <= self.value
+            case ">=":
+                return value >= self.value
+            case "<":
+                return value < self.value
+            case _:
+                return value > self.value
+
+    def __str__(self) -> str:
+        return f"{self.property}{self.operator}{self.value:g}"
+
+
+Filter = str | Bound
+
+
+def read_filters(texts: Sequence[str]) -> list[Filter]:
+    """Filters from text: "sane", "alerts", one catalogue of alerts ("PAINS"), or a bound on a property ("SA<=4").
+
+    One text may hold several, separated by commas. Raises ConfigError or UnknownName with the nearest name.
+    """
+    filters: list[Filter] = []
+    for text in (part.strip() for given in texts for part in given.split(",")):
+        if match := re.fullmatch(r"(\w+)\s*(<=|>=|<|>)\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)", text):
+            property_named(match.group(1))
+            filters.append(Bound(match.group(1), match.group(2), float(match.group(3))))
+        elif text in FILTER_NAMES:
+            filters.append(text)
+        else:
+            raise ConfigError(
+                f"no filter {text!r}.{nearest(text, FILTER_NAMES)} Use {', '.join(FILTER_NAMES)}, or a bound such as SA<=4."
+            )
+    return list(dict.fromkeys(filters))
+
+
+@dataclass
+class Funnel:
+    """How many molecules were left after each stage, and why the others went.
+
+    names: the stages in order, "drawn" first.  left: molecules that passed each.  reasons: of those each stage took away.
+    """
+
+    names: list[str]
+    left: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def passed(self, stage: str) -> None:
+        """Count a molecule that passed `stage`."""
+        self.left[stage] += 1
+
+    def lost(self, stage: str, reasons: Sequence[str]) -> None:
+        """Count a molecule that `stage` took away; it may have several reasons."""
+        self.reasons.setdefault(stage, Counter()).update(reasons)
+
+    def lines(self, n_reasons: int = 3) -> list[str]:
+        """The funnel as aligned text: stage, molecules left, molecules lost, the most frequent reasons."""
+        width = max(map(len, self.names))
+        lines, before = [], 0
+        for name in self.names:
+            line = f"{name:<{width}}  {self.left[name]:>9,}"
+            if name != self.names[0] and before > self.left[name]:
+                line += f"  -{before - self.left[name]:,}"
+                why = [f"{reason} {count:,}" for reason, count in self.reasons.get(name, Counter()).most_common(n_reasons)]
+                line += f": {'; '.join(why)}" if why else ""
+            lines.append(line)
+            before = self.left[name]
+        return lines
+
+
+@dataclass(frozen=True)
+class Library:
+    """What `generate` made.
+
+    columns: name -> values, `smiles` first, one row a molecule.  n_wanted: molecules asked for.  funnel: what was drawn and
+    what was dropped.  statement: why there are fewer molecules than asked for; "" if there are not.
+    """
+
+    columns: dict[str, list[Any]]
+    n_wanted: int
+    funnel: Funnel
+    statement: str = ""
+
+    def __len__(self) -> int:
+        return len(self.smiles)
+
+    @property
+    def smiles(self) -> list[str]:
+        """Canonical isomeric SMILES."""
+        return self.columns["smiles"]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table in the format of the path's ending: .smi, .csv, .tsv, .sdf, .parquet (text also with .gz)."""
+        write_table(path, self.columns)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The table as a pandas DataFrame."""
+        import pandas
+
+        return pandas.DataFrame(self.columns)
+
+
+def generate(
+    n: int,
+    *,
+    model: str | Model = "zinc250k",
+    seed: int = 0,
+    prior: str | None = None,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    unique: bool = False,
+    novel: bool = False,
+    filters: Sequence[str] = (),
+    keep_unfaithful: bool = False,
+    properties: Sequence[str] = DEFAULT_PROPERTIES,
+    max_draws: int | None = None,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Library:
+    """Draw molecules from a model's prior until n have passed every filter, or `max_draws` are drawn.
+
+    Parameters
+    ----------
+    model: name or path of a trained model, or a loaded one.  prior: a fitted prior of it, the preferred one by default.
+    temperature: 0 writes the likeliest token each time; above 0 tokens are drawn, from the nucleus `top_p`.
+    unique: no molecule twice.  novel: none from the training set.  filters: see `read_filters`.
+    keep_unfaithful: keep molecules that the SELFIES grammar had to repair; they are dropped otherwise.
+    properties: columns to compute (names of `chem.PROPERTIES`).
+    max_draws: 50 n + 5,000 by default.  workers: processes for the RDKit work; a script that uses them must call this under
+    `if __name__ == "__main__":`. The molecules do not depend on their number, and those of a smaller n come first.
+    progress: called with (molecules kept, n).
+
+    Raises ConfigError for wrong settings, CheckpointError for a model that cannot be loaded.
+
+    >>> library = generate(100, seed=7, filters=["sane", "SA<=4"])      # doctest: +SKIP
+    >>> library.save("library.csv")                                     # doctest: +SKIP
+    """
+    if n < 1:
+        raise ConfigError(f"n is {n}; ask for at least 1 molecule.")
+    if temperature < 0 or not 0 < top_p <= 1:
+        raise ConfigError(f"temperature is {temperature} and top_p {top_p}; give temperature >= 0 and 0 < top_p <= 1.")
+    for name in properties:
+        property_named(name)
+    limit = 50 * n + 5000 if max_draws is None else max_draws
+    wanted = read_filters(filters)
+    if isinstance(model, str | os.PathLike):
+        from molvae.generation import load
+
+        model = load(model)
+    order = Plan(model.vocabulary, tuple(wanted), tuple(properties), model.ring_systems or None, keep_unfaithful)
+
+    stages = ["drawn", "valid", *([] if keep_unfaithful else ["faithful"])]
+    stages += [*(["unique"] if unique else []), *(["novel"] if novel else []), *map(str, wanted)]
+    funnel = Funnel(stages)
+    kept: list[Candidate] = []
+    seen: set[str] = set()
+
+    def draw(block: int, size: int) -> list[str]:
+        z = model.sample_latents(size, seed=child_seed(seed, "library", block), prior=prior)
+        return model.write(z, temperature=temperature, top_p=top_p, seed=child_seed(seed, "library", block, "decode"))
+
+    with _stream(draw, order, limit, workers) as candidates:
+        for candidate in candidates:
+            if _passes(candidate, funnel, seen, model.is_training_molecule if novel else None, unique):
+                kept.append(candidate)
+                if progress and (len(kept) % 50 == 0 or len(kept) == n):
+                    progress(len(kept), n)
+            if len(kept) == n:
+                break
+    columns: dict[str, list[Any]] = {"smiles": [c.smiles for c in kept]}
+    if keep_unfaithful:
+        columns["faithful"] = [c.faithful for c in kept]
+    for name in properties:
+        columns[name] = [c.properties[name] for c in kept]
+    return Library(columns, n, funnel, _shortfall(n, len(kept), funnel))
+
+
+def _passes(
+    candidate: Candidate,
+    funnel: Funnel,
+    seen: set[str],
+    is_training: Callable[[Sequence[str]], np.ndarray] | None,
+    unique: bool,
+) -> bool:
+    """Send one candidate through the stages, counting it at each."""
+    for stage in funnel.names:
+        reasons: Sequence[str] | None = None
+        if stage in candidate.failed:
+            reasons = candidate.failed[stage]
+        elif stage == "unique" and candidate.smiles in seen:
+            reasons = ["drawn before"]
+        elif stage == "novel" and is_training is not None and is_training([candidate.smiles])[0]:
+            reasons = ["in the training set"]
+        if reasons is not None:
+            funnel.lost(stage, reasons)
+            return False
+        funnel.passed(stage)
+        if stage == "unique" and unique:
+            seen.add(candidate.smiles)
+    return True
+
+
+def _shortfall(n: int, n_kept: int, funnel: Funnel) -> str:
+    if n_kept == n:
+        return ""
+    drawn = funnel.left["drawn"]
+    losses = {
+        name: funnel.left[before] - funnel.left[name] for before, name in zip(funnel.names, funnel.names[1:], strict=False)
+    }
+    worst = max(losses, key=lambda name: losses[name])
+    return (
+        f"only {n_kept:,} of {n:,} molecules were found among {drawn:,} draws; most were lost at {worst!r} "
+        f"({losses[worst]:,}). Loosen that filter, or allow more with --max-draws."
+    )
+
+
+# -- strings to molecules: the part that workers do. Nothing here imports torch, so that a worker starts fast.
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with a string: how to read it, what to ask of the molecule, what to compute."""
+
+    vocabulary: Vocabulary
+    filters: tuple[Filter, ...]
+    properties: tuple[str, ...]
+    ring_systems: frozenset[str] | None
+    keep_unfaithful: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One drawn string. failed: stage -> reasons, for the first stage that it does not pass, if there is one."""
+
+    smiles: str
+    faithful: bool
+    failed: dict[str, list[str]]
+    properties: dict[str, float] = field(default_factory=dict)
+
+
+def examine(plan: Plan, string: str) -> Candidate:
+    """Read one SELFIES string and judge it, as far as the first filter that it does not pass."""
+    decoded = plan.vocabulary.derive(string)
+    if decoded.smiles is None:
+        return Candidate("", False, {"valid": [_kind(decoded.reason)]})
+    if not decoded.faithful and not plan.keep_unfaithful:
+        return Candidate(decoded.smiles, False, {"faithful": [_kind(decoded.reason)]})
+    mol = parse(decoded.smiles)
+    assert mol is not None, "derive returns valid SMILES"
+    known: dict[str, float] = {}
+    for rule in plan.filters:
+        if isinstance(rule, Bound):
+            value = known.setdefault(rule.property, property_named(rule.property).function(mol))
+            reasons = [] if rule.holds(value) else [f"{rule.property} is {'higher' if rule.operator[0] == '<' else 'lower'}"]
+        elif rule == "sane":
+            reasons = problems(mol, plan.ring_systems)
+        else:
+            found = alerts(mol, ALERT_CATALOGUES if rule == "alerts" else (rule,))
+            reasons = list(dict.fromkeys(f"{alert.name} ({alert.catalogue})" for alert in found))
+        if reasons:
+            return Candidate(decoded.smiles, decoded.faithful, {str(rule): reasons})
+    wanted = properties(mol, [name for name in plan.properties if name not in known])
+    values = {name: _rounded(name, (known | wanted)[name]) for name in plan.properties}
+    return Candidate(decoded.smiles, decoded.faithful, {}, values)
+
+
+def _rounded(name: str, value: float) -> float | int:
+    """Counts as whole numbers, everything else to four decimals, more than any of these models of a property deserves."""
+    return int(value) if property_named(name).unit in ("count", "elementary charge") else round(float(value), 4)
+
+
+def _kind(reason: str) -> str:
+    """A reason without its numbers and symbols, so that alike reasons are counted together."""
+    return reason.split(":")[0] if ":" in reason else " ".join(word for word in reason.split() if not word.isdigit())
+
+
+_plan: Plan | None = None  # of a worker process, set once when it starts
+
+
+def _begin(plan: Plan) -> None:
+    global _plan
+    _plan = plan
+
+
+def _examine_share(strings: Sequence[str]) -> list[Candidate]:
+    assert _plan is not None, "a worker is given its plan when it starts"
+    return [examine(_plan, string) for string in strings]
+
+
+@contextmanager
+def _stream(draw: Callable[[int, int], list[str]], plan: Plan, limit: int, workers: int) -> Iterator[Iterator[Candidate]]:
+    """Candidates in the order in which they are drawn, at most `limit`; what was drawn ahead is dropped on leaving."""
+    if not workers:
+        yield (examine(plan, string) for _, strings in _blocks(draw, limit) for string in strings)
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(plan,))
+    try:
+        yield _pooled(pool, draw, limit, workers)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pooled(
+    pool: ProcessPoolExecutor, draw: Callable[[int, int], list[str]], limit: int, workers: int
+) -> Iterator[Candidate]:
+    waiting: deque[Future[list[Candidate]]] = deque()
+    for _, strings in _blocks(draw, limit):
+        waiting.extend(pool.submit(_examine_share, strings[i : i + _SHARE]) for i in range(0, len(strings), _SHARE))
+        while waiting and (waiting[0].done() or len(waiting) > _AHEAD * workers * _LARGEST_BLOCK // _SHARE):
+            yield from waiting.popleft().result()
+    while waiting:
+        yield from waiting.popleft().result()
+
+
+def _blocks(draw: Callable[[int, int], list[str]], limit: int) -> Iterator[tuple[int, list[str]]]:
+    block = drawn = 0
+    while drawn < limit:
+        size = min(_FIRST_BLOCK << min(block, 16), _LARGEST_BLOCK)
+        yield block, draw(block, size)[: limit - drawn]
+        drawn += size
+        block += 1

@@ -1,0 +1,91 @@
+"""The report of a search: progress.png, best.png and one self-contained page, written into its run directory."""
+
+from __future__ import annotations
+
+import base64
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from molvae.chem import alerts, parse, problems, properties
+from molvae.config import to_toml
+from molvae.files import atomic_path, write_text
+from molvae.history import Evaluation
+from molvae.report.pictures import grid_png, molecule_svg
+from molvae.report.plots import overview_png, progress_png
+from molvae.report.run_files import Run, read_run
+from molvae.report.summary import summarise
+
+SHOWN = 30  # molecules on the page
+IN_GRID = 20  # molecules in best.png
+DESCRIPTORS = ("QED", "SA", "logP", "MW")
+
+
+def write_report(directory: str | os.PathLike[str], picture: str | os.PathLike[str] | None = None) -> Path:
+    """Write the plots and the page of a search from its files, and return the path of the page.
+
+    picture: also write the progress and the best molecules as one PNG to this path. Raises RunError.
+    """
+    run = read_run(directory)
+    progress = progress_png(run)
+    best = run.best(IN_GRID)
+    write_bytes(run.directory / "progress.png", progress)
+    if best:
+        texts = [f"{rank}.  {e.score:.4g}" for rank, e in enumerate(best, 1)]
+        write_bytes(run.directory / "best.png", grid_png([e.smiles for e in best], texts))
+    if picture is not None:
+        write_bytes(picture, overview_png(run))
+    write_text(run.directory / "report.html", page(run, progress))
+    return run.directory / "report.html"
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace `path` by `content` atomically."""
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
+
+
+def page(run: Run, progress: bytes) -> str:
+    """The HTML of a run: nothing is loaded from elsewhere, and every text from the run's files is escaped."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = _number
+    template = environment.from_string(files("molvae.report").joinpath("run.html.j2").read_text(encoding="utf-8"))
+    choosing, measuring = run.seconds()
+    components = list(dict.fromkeys(name for e in run.best(SHOWN) for name in e.components))
+    return template.render(
+        title=run.title,
+        goal=run.goal,
+        directory=run.directory.name,
+        summary=summarise(run),
+        sentences=summarise(run).sentences(),
+        progress=base64.b64encode(progress).decode(),
+        molecules=[_described(e) for e in run.best(SHOWN)],
+        components=components,
+        descriptors=DESCRIPTORS,
+        failures=run.failures()[:10],
+        choosing=choosing,
+        measuring=measuring,
+        settings=to_toml({k: v for k, v in run.config.items() if k != "start"}),
+        n_start=len(run.config.get("start", [])),
+    )
+
+
+def _described(evaluation: Evaluation) -> dict[str, Any]:
+    """What the page says about one molecule."""
+    mol = parse(evaluation.smiles)
+    assert mol is not None, "the ledger holds valid molecules only"
+    found = [f"{alert.name} ({alert.catalogue})" for alert in alerts(mol)]
+    return {
+        "evaluation": evaluation,
+        "svg": Markup(molecule_svg(evaluation.smiles)),  # RDKit's own drawing, no text of ours inside
+        "descriptors": properties(mol, DESCRIPTORS),
+        "remarks": [*problems(mol), *dict.fromkeys(found)],
+    }
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or value != value else f"{value:.4g}"

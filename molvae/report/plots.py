@@ -1,0 +1,124 @@
+"""Plots of a search, drawn with Matplotlib's object interface: no global figure, no display, the same file every time."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from molvae.report.pictures import grid_png
+from molvae.report.run_files import Run, best_so_far, top_so_far
+
+INK, QUIET = "#1b2733", "#8a94a0"
+SEARCH, FLOOR = "#0b5fa5", "#9a9a9a"
+# Okabe & Ito's palette, which colour-blind readers can tell apart; the search's own blue is left out.
+SOURCE_COLOURS = ("#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#5c5c8a", "#7a5230")
+DPI = 150
+
+
+def progress_png(run: Run) -> bytes:
+    """Best score and mean of the ten best against oracle calls, beside random screening; each call is a dot."""
+    figure = Figure(figsize=(8.4, 4.4), layout="constrained")
+    draw_progress(figure.add_subplot(), run)
+    return _png(figure)
+
+
+def overview_png(run: Run, n_molecules: int = 6) -> bytes:
+    """The progress of a search and its best molecules in one picture."""
+    best = run.best(n_molecules)
+    figure = Figure(figsize=(12.6, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1.0))
+    draw_progress(left, run)
+    import matplotlib.image
+
+    columns = 3
+    picture = grid_png([e.smiles for e in best], [f"{e.score:.3f}" for e in best], columns=columns, cell=(420, 330))
+    right.imshow(matplotlib.image.imread(io.BytesIO(picture)), interpolation="lanczos")
+    right.set_axis_off()
+    right.set_title(f"The best {len(best)} molecules", loc="left", fontsize=11, color=INK)
+    return _png(figure)
+
+
+def draw_progress(axes: Axes, run: Run) -> None:
+    """Draw the progress of a run into `axes`."""
+    scores = run.scores
+    calls = np.arange(1, len(scores) + 1)
+    order = list(dict.fromkeys(e.source for e in run.evaluations))
+    sources = np.array([e.source for e in run.evaluations])
+    for i, source in enumerate(order):
+        chosen = (sources == source) & np.isfinite(scores)
+        axes.scatter(
+            calls[chosen],
+            scores[chosen],
+            s=9 if len(scores) < 2000 else 3,
+            color=SOURCE_COLOURS[i % len(SOURCE_COLOURS)],
+            alpha=0.55,
+            linewidths=0,
+            label=source,
+            zorder=2,
+        )
+    ends = []
+    if run.floor is not None and np.isfinite(run.floor).any():
+        x = np.arange(1, len(run.floor) + 1)
+        for curve, style, text in (
+            (best_so_far(run.floor), "-", "random screening, best"),
+            (top_so_far(run.floor), "--", "random screening, mean of best 10"),
+        ):
+            axes.plot(x, curve, style, color=FLOOR, linewidth=1.6, zorder=3)
+            ends.append((x[-1], curve[-1], text, "#6e6e6e"))
+    for curve, style, text in ((best_so_far(scores), "-", "best"), (top_so_far(scores), "--", "mean of best 10")):
+        axes.plot(calls, curve, style, color=SEARCH, linewidth=2.2, zorder=4)
+        ends.append((calls[-1], curve[-1], text, SEARCH))
+    _limit(axes, run)
+    _label_ends(axes, ends)
+    axes.set_xlim(0, max(run.budget, len(scores), 1) * 1.0)
+    axes.set_xlabel("oracle calls", color=INK)
+    axes.set_ylabel("score (larger is better)", color=INK)
+    axes.set_title(run.title, loc="left", fontsize=11, color=INK)
+    axes.grid(axis="y", color="#e6e9ec", linewidth=0.8, zorder=0)
+    axes.tick_params(colors=QUIET, labelcolor=INK, length=3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#c9cfd5")
+    legend = axes.legend(
+        title="proposed by", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=6, frameon=False, fontsize=8,
+        title_fontsize=8, markerscale=2, handletextpad=0.2, columnspacing=1.2,
+    )  # fmt: skip
+    legend.set_zorder(5)
+
+
+def _limit(axes: Axes, run: Run) -> None:
+    """Show every curve and most dots: a few scores far below the rest must not flatten the picture."""
+    values = run.scores[np.isfinite(run.scores)]
+    if not len(values):
+        return
+    low, high = np.quantile(values, 0.02), values.max()
+    if run.floor is not None and np.isfinite(run.floor).any():
+        low, high = min(low, np.nanquantile(run.floor, 0.5)), max(high, np.nanmax(run.floor))
+    margin = 0.05 * max(high - low, 1e-6)
+    axes.set_ylim(low - margin, high + margin)
+
+
+def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+    """Name the curves at their right ends, moved apart where they would overlap."""
+    bottom, top = axes.get_ylim()
+    gap = 0.055 * (top - bottom)
+    placed: list[float] = []
+    for _x, y, text, colour in sorted((end for end in ends if np.isfinite(end[1])), key=lambda end: end[1]):
+        at = max(y, placed[-1] + gap) if placed else y
+        placed.append(at)
+        axes.annotate(
+            f"{text}  {y:.3g}", xy=(1.0, at), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
+            color=colour, fontsize=8.5, va="center", annotation_clip=False,
+        )  # fmt: skip
+
+
+def _png(figure: Figure) -> bytes:
+    FigureCanvasAgg(figure)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    return stream.getvalue()
