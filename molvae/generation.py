@@ -17,8 +17,7 @@ from molvae.checkpoint import load as load_checkpoint
 from molvae.datasets import TokenTable
 from molvae.derivation import derive_strings, encode_strings
 from molvae.errors import ConfigError, InvalidMolecule, nearest
-from molvae.models.decoding import MAX_LENGTH, write
-from molvae.models.sequence_vae import rows_of
+from molvae.models.decoding import strings, write
 from molvae.randomness import child_seed, torch_stream
 from molvae.tokens import Decoded
 
@@ -97,18 +96,23 @@ class Model:
         self, z: np.ndarray, *, n: int = 1, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
     ) -> list[Decoded]:
         """The molecules of latents (N, D): n a point, those of a point together. Greedy at temperature 0."""
+        return self._spread(derive_strings, self.write(z, n=n, temperature=temperature, top_p=top_p, seed=seed))
+
+    def write(self, z: np.ndarray, *, n: int = 1, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0) -> list[str]:
+        """The SELFIES strings that the decoder writes, before they are read as molecules; parameters as in `decode`."""
         z = np.atleast_2d(np.asarray(z, np.float32))
         if z.ndim != 2 or z.shape[1] != self.latent_size:
             raise ConfigError(f"latents must have {self.latent_size} columns, not shape {z.shape}.")
         if not np.isfinite(z).all():
             raise ConfigError("latents must be finite numbers; a NaN row is a molecule that could not be encoded.")
         points = torch.from_numpy(z).repeat_interleave(n, 0)
-        rows: list[list[int]] = []
+        written: list[str] = []
         for batch, part in enumerate(points.split(BATCH)):
             latents = part.view(len(part), self.vae.latent_tokens, -1)
             generator = torch_stream(seed, "decode", batch)
-            rows += rows_of(write(self.vae, latents, temperature=temperature, top_p=top_p, generator=generator))
-        return self._spread(derive_strings, ["".join(self.vocabulary.tokens[i] for i in row) for row in rows])
+            rows = write(self.vae, latents, temperature=temperature, top_p=top_p, generator=generator)
+            written += strings(self.vocabulary, rows)
+        return written
 
     # -- the prior
 
@@ -208,4 +212,4 @@ class Model:
         return [item for part in parts for item in part]
 
 
-__all__ = ["MAX_LENGTH", "Model", "load", "pick_device"]
+__all__ = ["Model", "load", "pick_device"]

@@ -222,8 +222,10 @@ def read_evaluations(path: str | os.PathLike[str]) -> list[Evaluation]:
 
     Raises RunError for a file that is missing or not a ledger.
     """
+    # A reader that may write clears away the WAL files it opened; "rw" does not make a file that is not there.
+    mode = "rw" if os.access(Path(path).parent, os.W_OK) else "ro"
     try:
-        database = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
+        database = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode={mode}", uri=True)
         try:
             return _evaluations(database, "1")
         finally:
