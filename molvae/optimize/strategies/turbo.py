@@ -1,7 +1,7 @@
 """TuRBO in the latent space: trust-region Bayesian optimization with Thompson sampling, on BoTorch.
 
-Eriksson et al., NeurIPS 2019, with its sparse perturbations (a candidate differs from the centre in about 20 coordinates), on
-the latents of the model as in the latent-space line of work (LOL-BO: Maus et al., NeurIPS 2022), without refits of the model.
+Eriksson et al., NeurIPS 2019, with its sparse perturbations (a candidate differs from the centre in about 20 coordinates),
+on the model's latents as in the latent-space line of work (LOL-BO: Maus et al., NeurIPS 2022), without refits of the model.
 Nothing here looks at molecules: it is the purely latent peer of the default search.
 
 Shapes: N evaluations, D latent dimensions, C candidates. Latents are normalised to [0, 1]^D, the prior mean +- 4 sd.
@@ -116,5 +116,6 @@ def sparse_perturbations(centre: np.ndarray, side: np.ndarray, n: int, rng: np.r
     d = len(centre)
     low, high = np.clip(centre - side / 2.0, 0.0, 1.0), np.clip(centre + side / 2.0, 0.0, 1.0)
     moved = rng.random((n, d)) < min(PERTURBED / d, 1.0)
-    moved[np.arange(n), rng.integers(d, size=n)] = True
+    still = np.flatnonzero(~moved.any(axis=1))
+    moved[still, rng.integers(d, size=len(still))] = True
     return np.where(moved, low + (high - low) * rng.random((n, d)), centre)

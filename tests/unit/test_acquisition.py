@@ -1,0 +1,59 @@
+"""Acquisition against simulation and against conditioning written out with a matrix inverse."""
+
+import numpy as np
+import pytest
+
+from molvae.optimize.acquisition import best_rank, choose_batch, expected_improvement, ucb_weights, upper_confidence_bounds
+
+
+def test_ucb_weights_fill_each_part_of_the_logarithmic_range_once() -> None:
+    weights = ucb_weights(10, np.random.default_rng(0), low=0.01, high=1.0)
+    parts = np.floor((np.log10(np.sort(weights)) + 2.0) / 0.2)
+    np.testing.assert_array_equal(parts, np.arange(10))
+
+
+def test_upper_confidence_bounds() -> None:
+    bounds = upper_confidence_bounds(np.array([0.0, 1.0]), np.array([4.0, 0.25]), np.array([0.0, 2.0]))
+    np.testing.assert_allclose(bounds, [[0.0, 1.0], [4.0, 2.0]])
+
+
+@pytest.mark.parametrize(("mean", "sd"), [(0.3, 0.2), (0.9, 0.1), (0.1, 0.4)])
+def test_expected_improvement_is_the_mean_of_simulated_improvements(mean: float, sd: float) -> None:
+    draws = np.random.default_rng(1).normal(mean, sd, 400_000)
+    simulated = np.maximum(draws - 0.5, 0.0)
+    error = simulated.std() / np.sqrt(len(draws))
+    assert abs(expected_improvement(np.array([mean]), np.array([sd**2]), 0.5)[0] - simulated.mean()) < 5 * error
+
+
+def test_best_rank_is_the_best_place_under_any_weight() -> None:
+    bounds = np.array([[3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 3.0, 2.0]])
+    np.testing.assert_array_equal(best_rank(bounds), [0, 1, 0, 1])
+
+
+def test_a_batch_without_weight_is_the_best_means() -> None:
+    mean = np.array([0.1, 0.9, 0.5, 0.7])
+    assert choose_batch(mean, np.eye(4), np.zeros(3)) == [1, 3, 2]
+
+
+def test_a_near_copy_loses_its_bonus() -> None:
+    # 0 and 1 are copies of each other, 2 is independent and a little worse: the second choice is 2.
+    covariance = np.array([[1.0, 0.999, 0.0], [0.999, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    assert choose_batch(np.array([0.5, 0.5, 0.4]), covariance, np.ones(3)) == [0, 2, 1]
+
+
+def test_choices_follow_the_conditioned_variance() -> None:
+    rng = np.random.default_rng(2)
+    noise, n = 1e-3, 12
+    root = rng.standard_normal((n, n))
+    covariance, mean, weights = root @ root.T, rng.standard_normal(n), np.array([1.0, 0.3, 2.0, 1.0])
+    expected: list[int] = []
+    for weight in weights:
+        rest = [i for i in range(n) if i not in expected]
+        inverse = np.linalg.inv(covariance[np.ix_(expected, expected)] + noise * np.eye(len(expected)))
+        variance = [covariance[i, i] - covariance[i, expected] @ inverse @ covariance[expected, i] for i in rest]
+        expected.append(rest[int(np.argmax(mean[rest] + weight * np.sqrt(variance)))])
+    assert choose_batch(mean, covariance, weights, noise) == expected
+
+
+def test_a_batch_is_never_larger_than_its_candidates() -> None:
+    assert sorted(choose_batch(np.zeros(2), np.eye(2), np.ones(5))) == [0, 1]
