@@ -31,7 +31,7 @@ from molvae.models.sequence_vae import MODELS
 from molvae.optimize.space import SearchSpace
 from molvae.optimize.strategies.base import STRATEGIES, Strategy
 from molvae.randomness import stream
-from molvae.training import TrainSettings, fit
+from molvae.training import Examples, TrainSettings, fit
 
 Row = dict[str, object]
 WARM_UP = 5  # steps; the first ones allocate memory, and compile on a GPU
@@ -93,7 +93,7 @@ def training(smiles: list[str], device: str, steps: int, seed: int) -> Iterator[
             clock.append(time.perf_counter())
 
         with tempfile.TemporaryDirectory() as folder:
-            fit(model, data.table, settings, folder, progress=tick)
+            fit(model, Examples(data.table), settings, folder, progress=tick)
         speed = settings.batch_size * (len(clock) - WARM_UP) / (clock[-1] - clock[WARM_UP - 1])
         size = sum(p.numel() for p in model.parameters())
         yield {"what": f"train {network} ({size:,} parameters)", "value": round(speed, 1), "unit": "molecules/s"}

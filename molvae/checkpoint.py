@@ -60,7 +60,6 @@ def molecule_hashes(smiles: Iterable[str]) -> np.ndarray:
 def save(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, half: bool = True) -> None:
     """Write a checkpoint folder, each file atomically and `card.json` last."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     _write_tensors(folder / "model.safetensors", checkpoint.model.state_dict(), half)
     priors = {f"{name}.{k}": v for name, prior in checkpoint.priors.items() for k, v in prior.tensors.items()}
     _write_tensors(folder / "priors.safetensors", priors, half)
@@ -107,7 +106,7 @@ def load(name: str | os.PathLike[str], device: str | torch.device = "cpu") -> Ch
     try:
         table = dict(read_toml(folder / "config.toml")["model"])
         model = MODELS.build(table["name"], {k: v for k, v in table.items() if k != "name"}, len(vocabulary))
-    except (ConfigError, KeyError, TypeError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:  # whatever layers raise
         raise CheckpointError(f"{folder / 'config.toml'} does not describe a model: {error}") from error
     weights = _read_tensors(folder / "model.safetensors")
     try:
@@ -116,21 +115,23 @@ def load(name: str | os.PathLike[str], device: str | torch.device = "cpu") -> Ch
         raise CheckpointError(
             f"{folder / 'model.safetensors'} is of another model than config.toml says. Fetch both again."
         ) from error
+    training = _read_tensors(folder / "training.safetensors").get("hashes")
+    ring_systems = _read_json(folder / "ring_systems.json")
+    if training is None or training.dtype != torch.int64 or not isinstance(ring_systems, list):
+        raise CheckpointError(f"{folder} is damaged: training hashes or ring systems are not lists. Fetch it again.")
+    priors = _read_priors(folder / "priors.safetensors")
+    return Checkpoint(model.to(device).eval(), vocabulary, table, priors, card, training.numpy(), frozenset(ring_systems))
+
+
+def _read_priors(path: Path) -> dict[str, Prior]:
     priors: dict[str, Prior] = {}
-    for key, value in _read_tensors(folder / "priors.safetensors").items():
-        prior, tensor = key.split(".", 1)
-        priors.setdefault(prior, PRIORS.build(prior)).tensors[tensor] = (
-            value.double() if value.is_floating_point() else value
-        )
-    return Checkpoint(
-        model.to(device).eval(),
-        vocabulary,
-        table,
-        priors,
-        card,
-        _read_tensors(folder / "training.safetensors")["hashes"].numpy(),
-        frozenset(_read_json(folder / "ring_systems.json")),
-    )
+    for key, value in _read_tensors(path).items():
+        name, _, tensor = key.partition(".")
+        if name not in PRIORS:
+            raise CheckpointError(f"{path} holds a prior {name!r} that this molvae does not know. Upgrade molvae.")
+        prior = priors.setdefault(name, PRIORS.build(name))
+        prior.tensors[tensor] = value.double() if value.is_floating_point() else value
+    return priors
 
 
 def _read_json(path: Path) -> Any:

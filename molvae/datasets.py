@@ -10,18 +10,21 @@ import csv
 import gzip
 import hashlib
 import os
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from molvae.derivation import write_strings
+from molvae.derivation import write_randomised, write_strings
 from molvae.errors import DataError
 from molvae.tokens import BOS, EOS, PAD, Vocabulary
 
@@ -46,7 +49,8 @@ def read_smiles(path: str | os.PathLike[str], column: str | None = None) -> list
     path = Path(path)
     name = path.name.removesuffix(".gz")
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as stream:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as stream:  # spreadsheets begin a file with a mark
             if name.endswith((".csv", ".tsv")):
                 rows = _column(csv.reader(stream, delimiter="\t" if name.endswith(".tsv") else ","), path, column)
             else:
@@ -55,7 +59,9 @@ def read_smiles(path: str | os.PathLike[str], column: str | None = None) -> list
         raise DataError(f"no file {path}. Check the path.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text file of SMILES (.smi, .csv or .tsv, optionally .gz).") from error
-    except (EOFError, gzip.BadGzipFile) as error:
+    except csv.Error as error:
+        raise DataError(f"{path} is not a table: {error}.") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is not a whole gzip file ({error}). Fetch it again.") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
@@ -141,13 +147,19 @@ def length_batches(lengths: torch.Tensor, size: int, generator: torch.Generator 
 
 @dataclass(frozen=True)
 class Tokenised:
-    """A tokenised list of molecules: canonical SMILES and ids of those accepted, row numbers, and the rejects by reason."""
+    """A tokenised list of molecules.
+
+    smiles, table, rows: canonical SMILES, ids and row numbers (from 0) of those accepted.
+    rejected: (row, input, reason) of the others.
+    sources: with `randomised` writings, that many + 1 rows for each row of `table`, the first being that row itself.
+    """
 
     smiles: list[str]
     table: TokenTable
     rows: np.ndarray
     vocabulary: Vocabulary
     rejected: list[tuple[int, str, str]]
+    sources: TokenTable | None = None
 
     @property
     def reasons(self) -> Counter[str]:
@@ -160,36 +172,51 @@ def tokenise(
     vocabulary: Vocabulary | None = None,
     *,
     words: int = 400,
+    randomised: int = 0,
+    seed: int = 0,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tokenised:
     """Canonicalise and tokenise molecules. With no vocabulary, one is built from all symbols that occur and `words` words.
 
+    randomised: how many randomised writings of each molecule to add for the encoder, drawn from `seed`. Where a given
+    vocabulary cannot say one, the canonical writing takes its place.
     workers: extra processes (0 = in this one). The result does not depend on their number.
     """
     grammar = vocabulary or Vocabulary([])
     jobs = [(grammar, smiles[i : i + CHUNK]) for i in range(0, len(smiles), CHUNK)]
-    outcomes: list[tuple[str | None, str]] = []
-    if workers:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for part in pool.map(write_strings, jobs):
-                outcomes += part
-                if progress:
-                    progress(len(outcomes), len(smiles))
-    else:
-        for job in jobs:
-            outcomes += write_strings(job)
-            if progress:
-                progress(len(outcomes), len(smiles))
+    outcomes = in_processes(write_strings, jobs, workers, lambda done: progress(done, len(smiles)) if progress else None)
+    said = [smi for smi, _ in outcomes if smi is not None]
+    jobs = [(grammar, said[i : i + CHUNK], randomised, seed) for i in range(0, len(said) if randomised else 0, CHUNK)]
+    variants = dict(zip(said, in_processes(write_randomised, jobs, workers), strict=bool(jobs)))
     if vocabulary is None:
-        vocabulary = Vocabulary.build((written for smi, written in outcomes if smi is not None), words)
-    kept, ids, rows, rejected = [], [], [], []
+        written = (text for smi, text in outcomes if smi is not None)
+        vocabulary = Vocabulary.build(written, words, also=chain.from_iterable(variants.values()))
+    kept, ids, rows, rejected, sources = [], [], [], [], []
     for row, (smi, text) in enumerate(outcomes):
         tokens, reason = (None, text) if smi is None else vocabulary.segment(text)
         if smi is None or tokens is None:
             rejected.append((row, smiles[row], reason))
-        else:
-            kept.append(smi)
-            rows.append(row)
-            ids.append(tokens)
-    return Tokenised(kept, TokenTable.from_rows(ids), np.asarray(rows, np.int64), vocabulary, rejected)
+            continue
+        kept.append(smi)
+        rows.append(row)
+        ids.append(tokens)
+        if randomised:
+            others = [found for found, _ in map(vocabulary.segment, variants[smi]) if found]
+            sources += [tokens, *others, *[tokens] * (randomised - len(others))]
+    table = TokenTable.from_rows(ids)
+    variant_table = TokenTable.from_rows(sources) if randomised else None
+    return Tokenised(kept, table, np.asarray(rows, np.int64), vocabulary, rejected, variant_table)
+
+
+def in_processes(
+    function: Callable[[Any], list[Any]], jobs: Sequence[Any], workers: int, done: Callable[[int], None] | None = None
+) -> list[Any]:
+    """The results of all jobs in order, joined; in `workers` processes, or in this one if 0. `done` hears their number."""
+    results: list[Any] = []
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else nullcontext() as pool:
+        for part in pool.map(function, jobs) if pool else map(function, jobs):
+            results += part
+            if done:
+                done(len(results))
+    return results

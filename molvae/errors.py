@@ -42,6 +42,10 @@ class CollapsedModel(MolvaeError):
     """Training ended with a latent space that carries no information (posterior collapse)."""
 
 
+class DivergedModel(MolvaeError):
+    """Training met a loss or a gradient that is not a finite number."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean X?' for the closest of `known` to `name`, or '' if nothing is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

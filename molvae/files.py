@@ -45,6 +45,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             partial.unlink()
 
 
+def writable_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder if need be, and find out now rather than after hours of work that it can be written. Raises RunError."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror or error}. Choose another place with -o.") from error
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Replace `path` by `text` (UTF-8) atomically."""
     with atomic_path(path) as partial:

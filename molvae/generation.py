@@ -100,12 +100,7 @@ class Model:
 
     def write(self, z: np.ndarray, *, n: int = 1, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0) -> list[str]:
         """The SELFIES strings that the decoder writes, before they are read as molecules; parameters as in `decode`."""
-        z = np.atleast_2d(np.asarray(z, np.float32))
-        if z.ndim != 2 or z.shape[1] != self.latent_size:
-            raise ConfigError(f"latents must have {self.latent_size} columns, not shape {z.shape}.")
-        if not np.isfinite(z).all():
-            raise ConfigError("latents must be finite numbers; a NaN row is a molecule that could not be encoded.")
-        points = torch.from_numpy(z).repeat_interleave(n, 0)
+        points = torch.from_numpy(self._points(z)).repeat_interleave(n, 0)
         written: list[str] = []
         for batch, part in enumerate(points.split(BATCH)):
             latents = part.view(len(part), self.vae.latent_tokens, -1)
@@ -113,6 +108,26 @@ class Model:
             rows = write(self.vae, latents, temperature=temperature, top_p=top_p, generator=generator)
             written += strings(self.vocabulary, rows)
         return written
+
+    def _points(self, z: np.ndarray) -> np.ndarray:
+        z = np.atleast_2d(np.asarray(z, np.float32))
+        if z.ndim != 2 or z.shape[1] != self.latent_size:
+            raise ConfigError(f"latents must have {self.latent_size} columns, not shape {z.shape}.")
+        if not np.isfinite(z).all():
+            raise ConfigError("latents must be finite numbers; a NaN row is a molecule that could not be encoded.")
+        return z
+
+    @torch.inference_mode()
+    def predict(self, z: np.ndarray) -> dict[str, np.ndarray]:
+        """Property name -> (N,) values, in the property's own unit, that the heads read from latents (N, D).
+
+        Raises ConfigError if the model was trained without property heads.
+        """
+        scales = self.card.get("properties") or {}
+        if self.vae.property_heads is None or not scales:
+            raise ConfigError(f"{self.name} has no property heads. Train with [data] properties.")
+        heads = self.vae.property_heads(torch.from_numpy(self._points(z)).to(self.vae.device)).cpu().numpy()
+        return {name: heads[:, i] * scale["sd"] + scale["mean"] for i, (name, scale) in enumerate(scales.items())}
 
     # -- the prior
 

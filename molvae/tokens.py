@@ -29,6 +29,8 @@ from molvae.words import learn_words
 
 PAD, BOS, EOS = 0, 1, 2
 SPECIALS = ("<pad>", "<bos>", "<eos>")
+CUT = "<cut>"  # ends a written string that had no end token when the decoder's length limit came
+MAX_LENGTH = 128  # tokens that a decoder writes at most, the end token included; ZINC250k needs 40
 FORMAT = 1
 
 _table_lock = threading.RLock()
@@ -102,11 +104,17 @@ class Vocabulary:
         self._longest = max((token.count("[") for token in tokens), default=1)
 
     @classmethod
-    def build(cls, strings: Iterable[str], words: int = 0, constraints: Mapping[str, int] | None = None) -> Vocabulary:
-        """The vocabulary of some SELFIES strings: their symbols in sorted order, then `words` learned words."""
+    def build(
+        cls, strings: Iterable[str], words: int = 0, constraints: Mapping[str, int] | None = None, also: Iterable[str] = ()
+    ) -> Vocabulary:
+        """The vocabulary of some SELFIES strings: their symbols in sorted order, then `words` learned words.
+
+        also: strings that only the encoder reads; their symbols are included, but no words are learned from them.
+        """
         split = [list(selfies.split_selfies(string)) for string in strings]
-        symbols = sorted({symbol for string in split for symbol in string})
-        return cls(symbols + (learn_words(split, words) if words else []), constraints)
+        symbols = {symbol for string in split for symbol in string}
+        symbols.update(symbol for string in also for symbol in selfies.split_selfies(string))
+        return cls(sorted(symbols) + (learn_words(split, words) if words else []), constraints)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -156,17 +164,23 @@ class Vocabulary:
                     break
             else:
                 return None, f"symbol {symbols[at]} is not in the vocabulary"
+        if len(ids) >= MAX_LENGTH:
+            return None, f"{len(ids)} tokens, more than the {MAX_LENGTH - 1} that a decoder writes"
         return ids, ""
 
     def decode(self, ids: Iterable[int]) -> Decoded:
-        """The molecule of a row of ids: reading stops at the first end or padding, a leading begin is skipped."""
+        """The molecule of a row of ids; begin, end and padding may be there or not."""
+        return self.derive(self.text(ids))
+
+    def text(self, ids: Iterable[int]) -> str:
+        """The SELFIES of a row of ids: reading stops at the first end or padding, a leading begin is skipped."""
         tokens: list[str] = []
         for i in ids:
             if i in (EOS, PAD):
                 break
             if i != BOS:
                 tokens.append(self.tokens[i])
-        return self.derive("".join(tokens))
+        return "".join(tokens)
 
     def derive(self, written: str) -> Decoded:
         """The molecule of a SELFIES string, and whether it says what the string says.
@@ -174,6 +188,9 @@ class Vocabulary:
         The SMILES that SELFIES derives is encoded again in the order it was written. Symbols that the grammar dropped
         (after a saturated atom, a ring to nowhere), bonds it lowered and branches it cut all change the result.
         """
+        if written.endswith(CUT):
+            beginning = self.derive(written.removesuffix(CUT))
+            return Decoded(beginning.selfies, beginning.smiles, False, "cut at the length limit")
         symbols = split(written)
         if not symbols:
             return Decoded(written, None, False, "empty string" if not written else "not a SELFIES string")
@@ -182,7 +199,8 @@ class Vocabulary:
                 derived = selfies.decoder(written)
                 again = list(selfies.split_selfies(selfies.encoder(derived, strict=False))) if derived else []
             except (selfies.DecoderError, selfies.EncoderError) as error:
-                return Decoded(written, None, False, f"SELFIES cannot derive a molecule: {str(error).strip().splitlines()[0]}")
+                why = str(error).strip().splitlines()[0]
+                return Decoded(written, None, False, f"SELFIES cannot derive a molecule: {why}")
         smiles = canonical(derived)
         if smiles is None:
             return Decoded(written, None, False, "not a valid molecule")

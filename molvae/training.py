@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -21,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from molvae.datasets import TokenTable, length_batches
-from molvae.errors import CheckpointError, CollapsedModel
+from molvae.errors import CheckpointError, CollapsedModel, ConfigError, DivergedModel
 from molvae.files import EventLog, atomic_path
 from molvae.models.sequence_vae import Batch, SequenceVAE
 from molvae.randomness import child_seed, torch_stream
@@ -29,6 +31,7 @@ from molvae.randomness import child_seed, torch_stream
 log = logging.getLogger(__name__)
 
 MIN_ACTIVE_UNITS = 2
+PRECISIONS = ("auto", "bfloat16", "float32")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,16 @@ class TrainSettings:
     save_every: float = 120.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        bounds = {
+            "molecules": self.molecules >= 1, "batch_size": self.batch_size >= 1, "learning_rate": self.learning_rate > 0,
+            "warmup": self.warmup >= 0, "decay": 0 <= self.decay <= 1, "weight_decay": self.weight_decay >= 0,
+            "clip": self.clip > 0, "ema": 0 <= self.ema < 1, "precision": self.precision in PRECISIONS,
+        }  # fmt: skip
+        for name, holds in bounds.items():
+            if not holds:
+                raise ConfigError(f"[training] {name} cannot be {getattr(self, name)!r}.")
+
     @property
     def steps(self) -> int:
         """Optimizer steps in all."""
@@ -78,6 +91,77 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
             fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bfloat16" if fast else "float32"
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a model learns from, one row a molecule.
+
+    table: the strings to be written.
+    sources: writings that the encoder may read, equally many for each molecule, the first being the table's own.
+    properties: (n, P) float32 standardised values, NaN where unknown.
+    """
+
+    table: TokenTable
+    sources: TokenTable | None = None
+    properties: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def writings(self) -> int:
+        """Writings a molecule that the encoder may read."""
+        return 1 if self.sources is None else len(self.sources) // len(self.table)
+
+    def select(self, rows: Tensor) -> Examples:
+        """Some molecules with all that belongs to them."""
+        blocks = (rows[:, None] * self.writings + torch.arange(self.writings)).flatten()
+        return Examples(
+            self.table.select(rows),
+            None if self.sources is None else self.sources.select(blocks),
+            None if self.properties is None else self.properties[rows],
+        )
+
+    def to(self, device: torch.device) -> Examples:
+        """The same on another device."""
+        return Examples(
+            self.table.to(device),
+            None if self.sources is None else self.sources.to(device),
+            None if self.properties is None else self.properties.to(device),
+        )
+
+    def batch(self, rows: Tensor, generator: torch.Generator | None = None) -> Batch:
+        """The batch of some rows (B,), on their device. With a generator the encoder reads another writing half the time."""
+        source = None
+        if self.sources is not None and generator is not None:
+            other = torch.randint(1, self.writings, (len(rows),), generator=generator)
+            which = other.where(torch.rand(len(rows), generator=generator) < 0.5, 0)
+            source = self.sources.batch(rows * self.writings + which.to(rows.device))
+        return Batch(self.table.batch(rows), source, None if self.properties is None else self.properties[rows])
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until the block is done, so that no state is saved of which half has made the step."""
+    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def refuse_divergence(terms: Mapping[str, float], step: int) -> None:
+    """Raise DivergedModel before a gradient that is not finite reaches the weights; the last state file stays good."""
+    if not math.isfinite(terms["gradient_norm"]):
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in terms.items())
+        raise DivergedModel(f"training diverged at step {step} ({shown}). Lower learning_rate or clip, then resume.")
 
 
 def batches_from(table: TokenTable, settings: TrainSettings, step: int) -> Iterator[Tensor]:
@@ -169,7 +253,7 @@ Progress = Callable[[int, int, Mapping[str, float]], None]
 
 def fit(
     model: SequenceVAE,
-    table: TokenTable,
+    examples: Examples,
     settings: TrainSettings,
     folder: str | Path,
     *,
@@ -177,12 +261,13 @@ def fit(
     progress: Progress | None = None,
     publish: Callable[[SequenceVAE, int], None] | None = None,
 ) -> SequenceVAE:
-    """Train `model` on `table`, resuming from `folder/state.safetensors` if it is there; return it with averaged weights.
+    """Train `model` on `examples`, resuming from `folder/state.safetensors` if it is there; return it with averaged weights.
 
     evaluate(model, molecules) -> metrics, and publish(model, molecules), are called with the averaged weights in place, at
     every evaluation and at the end. progress(molecules, total, terms) is called every step.
     Writes `folder/events.jsonl` and `folder/state.safetensors`. KeyboardInterrupt saves the state and is raised again.
-    Raises CollapsedModel if at the end fewer than two latent units are active, CheckpointError for a bad state file.
+    Raises CollapsedModel if at the end fewer than two latent units are active, DivergedModel if a gradient is not finite,
+    CheckpointError for a bad state file.
     """
     # 1. Where we are
     folder = Path(folder)
@@ -190,16 +275,17 @@ def fit(
     state = TrainState(model, settings)
     if state_file.exists():
         state.load(state_file)
-    table = table.to(device)
+    examples = examples.to(device)
     compiled = torch.compile(model.losses) if settings.compile and device.type == "cuda" else model.losses
-    events.append("train", step=state.step, settings=asdict(settings), device=str(device), rows=len(table))
+    events.append("train", step=state.step, settings=asdict(settings), device=str(device), rows=len(examples))
     terms: dict[str, float] = {}
     metrics: Mapping[str, float] = {}
+    looked_at = -1
     saved = begun = time.monotonic()
     begun_at = state.step
 
     def look() -> None:
-        nonlocal metrics
+        nonlocal metrics, looked_at
         model.eval()
         with state.averaged_weights():
             seen = state.step * settings.batch_size
@@ -207,6 +293,7 @@ def fit(
             if publish:
                 publish(model, seen)
         model.train()
+        looked_at = state.step
         speed = (state.step - begun_at) * settings.batch_size / max(time.monotonic() - begun, 1e-9)
         events.append(
             "evaluation",
@@ -221,25 +308,28 @@ def fit(
     model.train()
     every = max(1, settings.evaluate_every // settings.batch_size)
     try:
-        for rows in batches_from(table, settings, state.step):
+        for rows in batches_from(examples.table, settings, state.step):
             if state.step >= settings.steps:
                 break
-            batch = Batch(table.batch(rows.to(device)))
-            generator = torch.Generator().manual_seed(child_seed(settings.seed, "noise", state.step))
-            for player, optimizer in state.optimizers.items():
-                for group in optimizer.param_groups:
-                    group["lr"] = settings.rate_at(state.step)
-                with autocast(device, settings.precision):
-                    losses = compiled(batch, state.step, player, generator)
-                optimizer.zero_grad()
-                losses["loss"].backward()
-                norm = nn.utils.clip_grad_norm_((p for g in optimizer.param_groups for p in g["params"]), settings.clip)
-                optimizer.step()
-                terms = {**terms, **{k: float(v.detach()) for k, v in losses.items()}, "gradient_norm": float(norm)}
-            model.after_step(terms)
-            terms["beta"] = model.kl_weight.beta(state.step)
-            state.step += 1
-            state.average(settings.ema)
+            batch = examples.batch(rows.to(device), torch_stream(settings.seed, "writing", state.step))
+            generator = torch_stream(settings.seed, "noise", state.step)
+            with uninterrupted(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+                torch.manual_seed(child_seed(settings.seed, "dropout", state.step))  # dropout knows no other generator
+                for player, optimizer in state.optimizers.items():
+                    for group in optimizer.param_groups:
+                        group["lr"] = settings.rate_at(state.step)
+                    with autocast(device, settings.precision):
+                        losses = compiled(batch, state.step, player, generator)
+                    optimizer.zero_grad()
+                    losses["loss"].backward()
+                    norm = nn.utils.clip_grad_norm_((p for g in optimizer.param_groups for p in g["params"]), settings.clip)
+                    terms = {**terms, **{k: float(v.detach()) for k, v in losses.items()}, "gradient_norm": float(norm)}
+                    refuse_divergence(terms, state.step)
+                    optimizer.step()
+                model.after_step(terms)
+                terms["beta"] = model.kl_weight.beta(state.step)
+                state.step += 1
+                state.average(settings.ema)
 
             # 3. Now and then: report, evaluate, save
             if progress:
@@ -255,7 +345,7 @@ def fit(
 
     # 4. The end: averaged weights, a last look, the collapse alarm
     state.save(state_file)
-    if state.step % every:
+    if looked_at != state.step:
         look()
     model.load_state_dict(state.averaged)
     model.eval()

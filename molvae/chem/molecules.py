@@ -39,6 +39,13 @@ def canonical(molecule: str | Mol) -> str | None:
     return smiles
 
 
+def random_smiles(mol: Mol, n: int, seed: int) -> list[str]:
+    """`n` isomeric SMILES of one molecule, each from a random atom in a random order (Arus-Pous et al., J. Cheminform. 11:71,
+    2019). They depend on `seed` alone; some may be equal."""
+    with rdBase.BlockLogs():
+        return list(Chem.MolToRandomSmilesVect(mol, n, randomSeed=seed % 2**31))
+
+
 def scaffold(mol: Mol) -> str:
     """Bemis-Murcko scaffold as canonical SMILES without stereo; '' for an acyclic molecule (J. Med. Chem. 39:2887, 1996)."""
     with rdBase.BlockLogs():

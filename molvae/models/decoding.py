@@ -9,11 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from molvae.errors import ConfigError
 from molvae.models.networks import keep_rows
 from molvae.models.sequence_vae import SequenceVAE
-from molvae.tokens import BOS, EOS, PAD
-
-MAX_LENGTH = 128
+from molvae.tokens import BOS, CUT, EOS, MAX_LENGTH, PAD, Vocabulary
 
 
 def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> Tensor:
@@ -43,8 +42,11 @@ def write(
 ) -> Tensor:
     """z (B, K, D) -> ids (B, max_length) int64 on the CPU, padded after the end token.
 
-    A row that has no end token after `max_length` tokens was cut there.
+    A row that has no end token after `max_length` tokens was cut there. Raises ConfigError for a temperature or top_p that
+    makes no distribution.
     """
+    if not (temperature >= 0.0 and 0.0 < top_p <= 1.0):
+        raise ConfigError(f"temperature must be 0 or more and top_p in (0, 1], not {temperature} and {top_p}.")
     z = z.to(model.device)
     written = torch.full((len(z), max_length), PAD, dtype=torch.long)
     alive = torch.arange(len(z))
@@ -61,3 +63,8 @@ def write(
             rows = going.nonzero()[:, 0]
             state, last, alive = keep_rows(state, rows), last[rows], alive[rows.cpu()]
     return written
+
+
+def strings(vocabulary: Vocabulary, written: Tensor) -> list[str]:
+    """The SELFIES of rows that `write` made (B, T); one that was cut ends in "<cut>", which no reader takes for faithful."""
+    return [vocabulary.text(row) + ("" if EOS in row else CUT) for row in written.tolist()]

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -44,7 +45,7 @@ class _Recurrence(torch.autograd.Function):
     def forward(ctx: Any, gates: Tensor, rows: Tensor, h: Tensor, weight: Tensor, bias: Tensor, low: torch.dtype) -> Tensor:
         steps, n, units = gates.shape[0], gates.shape[1], weight.shape[1]
         transposed = weight.to(low).t().contiguous()
-        outputs, low_outputs = h.new_empty(steps + 1, n, units), torch.empty(steps + 1, n, units, dtype=low)
+        outputs, low_outputs = h.new_empty(steps + 1, n, units), h.new_empty(steps + 1, n, units, dtype=low)
         outputs[0], low_outputs[0] = h, h
         saved = []
         for t in range(steps):
@@ -57,6 +58,7 @@ class _Recurrence(torch.autograd.Function):
         return outputs[1:]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         outputs, low_outputs, weight = ctx.saved_tensors
         steps, n, units = grad.shape

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from molvae.models.kl_weight import KL_WEIGHTS
 from molvae.models.networks import DECODERS, ENCODERS
 from molvae.registry import Registry
-from molvae.tokens import BOS, EOS, PAD
+from molvae.tokens import BOS, PAD
 
 MODELS: Registry[SequenceVAE] = Registry("model", "molvae.models")
 
@@ -150,12 +150,3 @@ class SequenceVAE(nn.Module):
 def active_units(means: Tensor) -> int:
     """Latent dimensions of posterior means (N, K, D) whose variance over molecules exceeds 0.01."""
     return int((means.flatten(1).var(0) > ACTIVE_VARIANCE).sum())
-
-
-def rows_of(ids: Tensor) -> list[list[int]]:
-    """Padded id rows as lists of token ids, begin, end and padding left out."""
-    rows = []
-    for row in ids.tolist():
-        end = row.index(EOS) if EOS in row else len(row)
-        rows.append([i for i in row[:end] if i not in (BOS, PAD)])
-    return rows

@@ -1,0 +1,178 @@
+"""What a training run prepares once from its data and keeps in its directory.
+
+tokens.safetensors  vocabulary.json  tokens.json (which data this was)  rejected.csv (row, input, reason)
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from molvae.chem import property_named
+from molvae.datasets import CHUNK, Tokenised, TokenTable, file_hash, in_processes, read_smiles, tokenise
+from molvae.derivation import measure_properties
+from molvae.errors import ConfigError, DataError, RunError
+from molvae.files import atomic_path, write_json, write_text
+from molvae.tokens import Vocabulary
+
+log = logging.getLogger(__name__)
+
+RANDOMISED = 3  # randomised writings of a molecule, made once; the encoder reads one of them half the time
+LARGEST_VOCABULARY = 30_000  # token ids are kept as int16
+
+Data = str | os.PathLike[str] | Sequence[str]
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How molecules become what the network sees.
+
+    words: SELFIES words learned by byte-pair encoding.
+    properties: names of molvae.chem.PROPERTIES that heads learn to predict from the latent.
+    randomise: the encoder reads a randomised SMILES half the time; the decoder always writes the canonical one
+    (Bjerrum & Sattarov 2018, Biomolecules 8:131).
+    """
+
+    words: int = 400
+    properties: tuple[str, ...] = ()
+    randomise: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.words <= LARGEST_VOCABULARY:
+            raise ConfigError(f"[data] words must be from 0 to {LARGEST_VOCABULARY}, not {self.words}.")
+        for name in self.properties:
+            property_named(name)
+        if len(set(self.properties)) < len(self.properties):
+            raise ConfigError(f"[data] properties names one twice: {', '.join(self.properties)}.")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Tokenised molecules and, if asked for, their properties: (n, P) float64 in their own units, NaN where unknown."""
+
+    tokens: Tokenised
+    properties: Tensor | None
+
+
+def prepare(
+    data: Data,
+    out: Path,
+    settings: DataSettings,
+    *,
+    leave_out: Sequence[int] = (),
+    column: str | None = None,
+    seed: int = 0,
+    workers: int = 0,
+) -> Prepared:
+    """Read, tokenise and measure the data of a run, or read what an earlier call left in `out`.
+
+    Rows of rejected molecules go to `out/rejected.csv`, with reasons. Row numbers count from 0, without header and blank
+    rows. Raises DataError if fewer than two molecules can be used, RunError if `out` holds other data.
+    """
+    source = {
+        "sha256": data_hash(data),
+        "column": column,
+        "left_out": len(leave_out),
+        "left_out_sha256": hashlib.sha256(repr(sorted(leave_out)).encode()).hexdigest(),
+        "words": settings.words,
+        "properties": list(settings.properties),
+        "randomised": RANDOMISED if settings.randomise else 0,
+    }
+    if (out / "tokens.json").exists():
+        return _read(out, source)
+    smiles = read_smiles(data, column) if isinstance(data, (str, os.PathLike)) else list(data)
+    outside = [row for row in leave_out if not 0 <= row < len(smiles)]
+    if outside:
+        raise ConfigError(f"row {outside[0]} is to be left out, but the data has rows 0 to {len(smiles) - 1}.")
+    dropped = set(leave_out)
+    used = [row for row in range(len(smiles)) if row not in dropped]
+    tokens = tokenise(
+        [smiles[row] for row in used], words=settings.words, randomised=source["randomised"], seed=seed, workers=workers
+    )
+    rejected = [(used[row], text, reason) for row, text, reason in tokens.rejected]
+    _write_rejects(out / "rejected.csv", rejected)
+    for reason, count in tokens.reasons.most_common(5):
+        log.warning("%d molecules rejected: %s (see %s)", count, reason, out / "rejected.csv")
+    if len(tokens.smiles) < 2:
+        why = f", most often because: {tokens.reasons.most_common(1)[0][0]}" if rejected else ""
+        raise DataError(f"only {len(tokens.smiles)} of {len(used)} molecules can be used{why}. Give more molecules.")
+    tokens = replace(tokens, rows=np.asarray(used, np.int64)[tokens.rows], rejected=rejected)
+    properties = None
+    if settings.properties:
+        jobs = [(settings.properties, tokens.smiles[i : i + CHUNK]) for i in range(0, len(tokens.smiles), CHUNK)]
+        properties = torch.tensor(in_processes(measure_properties, jobs, workers), dtype=torch.float64)
+    prepared = Prepared(tokens, properties)
+    _write(out, source, prepared)
+    return prepared
+
+
+def describe(data: Data) -> str:
+    """The data's name for a model card."""
+    return Path(data).name if isinstance(data, (str, os.PathLike)) else f"a list of {len(data)} molecules"
+
+
+def data_hash(data: Data) -> str:
+    """SHA-256 of the file, or of the listed strings. Raises DataError if there is no such file."""
+    if isinstance(data, (str, os.PathLike)):
+        if not Path(data).is_file():
+            raise DataError(f"no file {data}. Check the path.")
+        return file_hash(data)
+    return hashlib.sha256("\n".join(data).encode()).hexdigest()
+
+
+def _write(out: Path, source: dict[str, Any], prepared: Prepared) -> None:
+    tokens = prepared.tokens
+    tensors = {"tokens": tokens.table.tokens, "offsets": tokens.table.offsets, "rows": torch.from_numpy(tokens.rows)}
+    if tokens.sources is not None:
+        tensors |= {"source_tokens": tokens.sources.tokens, "source_offsets": tokens.sources.offsets}
+    if prepared.properties is not None:
+        tensors["properties"] = prepared.properties
+    tokens.vocabulary.save(out / "vocabulary.json")
+    with atomic_path(out / "tokens.safetensors") as partial:
+        save_file(tensors, partial)
+    write_json(out / "tokens.json", {"source": source, "smiles": tokens.smiles})
+
+
+def _read(out: Path, source: dict[str, Any]) -> Prepared:
+    try:
+        stored = json.loads((out / "tokens.json").read_text(encoding="utf-8"))
+        was = {"properties": [], "randomised": 0, **stored["source"]}  # as in runs older than these settings
+        differs = [key for key, value in source.items() if key in was and was[key] != value]
+        if differs:
+            raise RunError(f"{out} holds a run on other data ({', '.join(differs)}). Choose another directory with -o.")
+        tensors = load_file(out / "tokens.safetensors")
+        table = TokenTable(tensors["tokens"], tensors["offsets"])
+        more = TokenTable(tensors["source_tokens"], tensors["source_offsets"]) if source["randomised"] else None
+        rejected = _read_rejects(out / "rejected.csv")
+        vocabulary = Vocabulary.load(out / "vocabulary.json")
+        tokens = Tokenised(stored["smiles"], table, tensors["rows"].numpy(), vocabulary, rejected, more)
+        return Prepared(tokens, tensors["properties"] if source["properties"] else None)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise RunError(f"cannot read the prepared data in {out} ({error}). Remove tokens.json there to redo it.") from error
+
+
+def _write_rejects(path: Path, rejected: Sequence[tuple[int, str, str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("row", "input", "reason"), *rejected])
+    write_text(path, text.getvalue())
+
+
+def _read_rejects(path: Path) -> list[tuple[int, str, str]]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [(int(row), text, reason) for row, text, reason in list(csv.reader(stream))[1:]]
