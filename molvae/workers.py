@@ -18,6 +18,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
@@ -257,6 +258,8 @@ class _Worker:
         return f"ended with exit code {code}"
 
     def kill(self) -> None:
+        """End the process and the programs it has started."""
+        _kill_group(self.process.pid)
         self.process.kill()
         self.process.join()
         self.connection.close()
@@ -264,7 +267,9 @@ class _Worker:
 
 def _work(connection: Connection, payload: bytes) -> None:
     """The worker process: load the objective once, then answer one molecule after another."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # a group of its own, so that a docking program ends together with the worker that waits for it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         objective = pickle.loads(payload)  # noqa: S301 - made by our own parent process a moment ago
@@ -285,4 +290,12 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        _kill_group(os.getpid())
         os._exit(1)
+
+
+def _kill_group(pid: int | None) -> None:
+    """Kill a worker's process group, if it has made one and the system has groups."""
+    if pid is not None and hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)

@@ -2,7 +2,9 @@
 
 import math
 import os
+import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,39 @@ class ProcessIds:
 
     def measure(self, smiles: list[str]) -> list[Measurement]:
         return [Measurement(float(os.getpid())) for _ in smiles]
+
+
+@dataclass(frozen=True)
+class CallsAProgram:
+    """Starts a program that takes an hour, notes its process number, and waits for it."""
+
+    path: Path
+
+    def measure(self, smiles: list[str]) -> list[Measurement]:
+        program = subprocess.Popen(["sleep", "3600"])
+        self.path.write_text(str(program.pid))
+        return [Measurement(float(program.wait()))]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is not a zombie that nobody has collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_program_ends_with_the_worker_that_waits_for_it(tmp_path: Path) -> None:
+    with ProcessPool(CallsAProgram(tmp_path / "pid"), workers=1, time_limit=1.0) as pool:
+        ((_, late),) = pool.measure(["C"])
+    assert late.reason.startswith("time limit")
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(200):
+        if not is_running(pid):
+            return
+        time.sleep(0.01)
+    pytest.fail("the program outlived its worker")
 
 
 def test_a_pool_survives_every_fault_and_gives_the_rest(tmp_path: Path) -> None:
