@@ -4,7 +4,7 @@ Upper confidence bounds with weights drawn log-uniformly (as in Tripp & Hernande
 improvement (Jones et al., J. Glob. Optim. 13:455, 1998), and batches diversified by conditioning the variance on what is
 already chosen (GP-BUCB: Desautels et al., JMLR 15:3873, 2014).
 
-Shapes: C candidates, B weights or members of a batch.
+Shapes: C candidates, B weights or members of a batch, M surrogates.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def ucb_weights(n: int, rng: np.random.Generator, low: float = 0.01, high: float
 
 
 def upper_confidence_bounds(mean: np.ndarray, variance: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(B, C): mean + weight * standard deviation of C candidates under B weights."""
-    return mean[None, :] + np.asarray(weights)[:, None] * np.sqrt(variance)[None, :]
+    """(B, C): mean + weight * standard deviation under B weights; weight b asks surrogate b % M of the (M, C) given."""
+    member = np.arange(len(weights)) % len(mean)
+    return mean[member] + np.asarray(weights)[:, None] * np.sqrt(variance)[member]
 
 
 def expected_improvement(mean: np.ndarray, variance: np.ndarray, best: float) -> np.ndarray:
@@ -46,16 +47,19 @@ def best_rank(bounds: np.ndarray) -> np.ndarray:
 def choose_batch(mean: np.ndarray, covariance: np.ndarray, weights: np.ndarray, noise: float = 1e-4) -> list[int]:
     """Positions of a batch, one candidate for each of the weights, without repetition.
 
-    Candidates are chosen one by one at the largest mean + weight * sd; after each choice the covariance (C, C) of the
-    others is conditioned on it (the mean stays), so that near-copies of a chosen molecule lose their bonus.
+    Candidates are chosen one by one at the largest mean + weight * sd, choice b under surrogate b % M of mean (M, C) and
+    covariance (M, C, C). After each choice all covariances are conditioned on it (means stay), so that near-copies of a
+    chosen molecule lose their bonus.
     """
     covariance = covariance.copy()
     chosen: list[int] = []
-    for weight in weights[: len(mean)]:
-        bound = mean + weight * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    for b, weight in enumerate(weights[: mean.shape[1]]):
+        member = b % len(mean)
+        bound = mean[member] + weight * np.sqrt(np.maximum(np.diag(covariance[member]), 0.0))
         bound[chosen] = -np.inf
         pick = int(np.argmax(bound))
         chosen.append(pick)
-        column = covariance[:, pick].copy()
-        covariance -= np.outer(column, column) / (max(column[pick], 0.0) + noise)
+        column = covariance[:, :, pick].copy()
+        own = np.maximum(column[:, pick], 0.0)[:, None, None] + noise
+        covariance -= column[:, :, None] * column[:, None, :] / own
     return chosen

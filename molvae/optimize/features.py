@@ -37,6 +37,7 @@ DESCRIPTOR_UNITS = {
 }
 ELEMENTS = ("C", "N", "O", "F", "P", "S", "Cl", "Br")
 HYDROGEN_UNIT = 4.0
+N_DESCRIPTORS = len(DESCRIPTOR_UNITS) + len(ELEMENTS) + 1
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class FeatureCache:
         self._compute([s for s in dict.fromkeys(smiles) if s not in self._descriptors])
         counts = {kind: _rows([self._columns[kind][s] for s in smiles]) for kind in self.kinds}
         table = [self._descriptors[s] for s in smiles]
-        return FeatureBatch(counts, np.stack(table) if table else np.zeros((0, len(DESCRIPTOR_UNITS) + len(ELEMENTS) + 1)))
+        return FeatureBatch(counts, np.stack(table) if table else np.zeros((0, N_DESCRIPTORS)))
 
     def _compute(self, smiles: list[str]) -> None:
         mols = [parse(s) for s in smiles]

@@ -5,7 +5,8 @@ mean 0 and noise 1e-4 are fixed, as in the plain GP of Tripp & Hernandez-Lobato 
 best published searches. Weights and lengths are the most probable ones under log-normal priors: which descriptors a score
 depends on shows after some tens of molecules, and is worth more than any one kernel (benchmarks/README.md has the numbers).
 
-Shapes: N training molecules, C candidates, K kernels (counts first, descriptors last), P descriptors.
+Shapes: N training molecules, C candidates, M sets of hyper-parameters, K kernels (counts first, the descriptors' last), P
+descriptors.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import scipy.optimize
 import scipy.sparse
 from scipy.spatial.distance import cdist
 
-from molvae.optimize.features import FeatureBatch, FeatureCache
+from molvae.optimize.features import N_DESCRIPTORS, FeatureBatch, FeatureCache
 
 if TYPE_CHECKING:
     from botorch.posteriors import GPyTorchPosterior
@@ -38,41 +39,63 @@ class Hyperparameters:
     lengths: np.ndarray
 
 
-def prior_hyperparameters(n_kernels: int, n_descriptors: int) -> Hyperparameters:
-    """The prior medians: equal weights that sum to one, and equal lengths."""
-    return Hyperparameters(np.full(n_kernels, 1.0 / n_kernels), np.full(n_descriptors, DESCRIPTOR_LENGTH))
-
-
 def count_kernels(a: FeatureBatch, b: FeatureBatch, kinds: Sequence[str]) -> np.ndarray:
     """(len(kinds), A, B) float32: the min-max Tanimoto kernel of each kind; 1 between equal counts."""
     return np.stack([_min_max(a.counts[kind], b.counts[kind]) for kind in kinds])
 
 
 def _min_max(a: scipy.sparse.csr_matrix, b: scipy.sparse.csr_matrix) -> np.ndarray:
-    """(A, B) float32 min-max Tanimoto of written-out counts; 0 where both molecules have no features."""
+    """(A, B) float32 min-max Tanimoto of written-out counts; 1 between two molecules without features."""
     columns = np.unique(b.indices)
     columns = columns[columns < a.shape[1]]
     shared = np.asarray(a[:, columns] @ b[:, columns].T.toarray(), dtype=np.float32)
     total = np.diff(a.indptr)[:, None].astype(np.float32) + np.diff(b.indptr)[None, :].astype(np.float32)
-    return shared / np.maximum(total - shared, 1.0)
+    return np.where(total == 0.0, np.float32(1.0), shared / np.maximum(total - shared, 1.0))
 
 
 def _rbf(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * cdist(a, b, "sqeuclidean"))
 
 
+class _Member:
+    """One Gaussian process: hyper-parameters, and the Cholesky factor and weights of the training data under them."""
+
+    def __init__(self, hyperparameters: Hyperparameters, noise: float) -> None:
+        self.hyperparameters = hyperparameters
+        self.noise = noise
+
+    def mix(self, counts: np.ndarray, a: FeatureBatch, b: FeatureBatch) -> np.ndarray:
+        """(A, B) float64 covariance from the count kernels (K - 1, A, B) and the descriptors."""
+        weights, lengths = self.hyperparameters.weights, self.hyperparameters.lengths
+        mixed = weights[-1] * _rbf(a.descriptors / lengths, b.descriptors / lengths)
+        for weight, kernel in zip(weights, counts, strict=False):
+            mixed += weight * kernel
+        return mixed
+
+    def fit(self, covariance: np.ndarray, y: np.ndarray) -> None:
+        covariance[np.diag_indices(len(y))] += self.noise
+        self.cholesky = np.linalg.cholesky(covariance)
+        self.alpha = scipy.linalg.cho_solve((self.cholesky, True), y, check_finite=False)
+
+    def half(self, cross: np.ndarray) -> np.ndarray:
+        """(N, C): the factor of what the data takes from the prior covariance of C candidates."""
+        return scipy.linalg.solve_triangular(self.cholesky, cross.T, lower=True, check_finite=False)
+
+
 class StructureGP:
-    """Exact GP on molecules: `fit` it to measured scores; `predict`, `joint` and `posterior` answer for candidates.
+    """Exact GPs on molecules, one for each of M sets of hyper-parameters, sharing features and kernels.
+
+    `fit` it to measured scores; `predict`, `joint` and `posterior` answer for candidates.
 
     Parameters
     ----------
-    features: the shared cache of molecular features; its kinds are the count kernels.
+    features: the cache of molecular features; its kinds are the count kernels.
     noise: variance of the measurement noise, in squared units of the score.
 
     Example
     -------
     >>> gp = StructureGP(FeatureCache()).fit(["CCO", "CCN"], np.array([1.0, 0.0]))
-    >>> mean, variance = gp.predict(["CCO", "CCCO"])
+    >>> mean, variance = gp.predict(["CCO", "CCCO"])  # (1, 2) each
     """
 
     def __init__(self, features: FeatureCache, *, noise: float = NOISE) -> None:
@@ -81,64 +104,70 @@ class StructureGP:
         self._gram_smiles: list[str] = []
         self._gram = np.zeros((len(features.kinds), 0, 0), dtype=np.float32)
 
+    def prior(self) -> Hyperparameters:
+        """The prior medians: equal weights that sum to one, and equal lengths."""
+        n_kernels = len(self.features.kinds) + 1
+        return Hyperparameters(np.full(n_kernels, 1.0 / n_kernels), np.full(N_DESCRIPTORS, DESCRIPTOR_LENGTH))
+
     def learn(self, smiles: Sequence[str], y: np.ndarray) -> Hyperparameters:
         """The most probable hyper-parameters for N molecules and their scores, from at most 300 of them."""
-        rows = evidence_rows(np.asarray(y))
+        y = np.asarray(y, dtype=np.float64)
+        rows = evidence_rows(y)
         batch = self.features.batch([smiles[i] for i in rows])
         kernels = count_kernels(batch, batch, self.features.kinds)
-        return learn_hyperparameters(kernels, batch.descriptors, np.asarray(y, dtype=np.float64)[rows], self.noise)
+        return learn_hyperparameters(kernels, batch.descriptors, y[rows], self.noise)
 
-    def fit(self, smiles: Sequence[str], y: np.ndarray, hyperparameters: Hyperparameters | None = None) -> StructureGP:
-        """Condition on N molecules and their scores, (N,) finite; N^3/3 multiplications once the features are known."""
+    def fit(self, smiles: Sequence[str], y: np.ndarray, members: Sequence[Hyperparameters] | None = None) -> StructureGP:
+        """Condition on N molecules and their scores, (N,) finite; M N^3/3 multiplications once the features are known."""
         self._y = np.asarray(y, dtype=np.float64)
         assert len(smiles) == len(self._y) and np.isfinite(self._y).all(), "failed measurements are left out before fitting"
         self._train = self.features.batch(smiles)
-        n_descriptors = self._train.descriptors.shape[1]
-        self.hyperparameters = hyperparameters or prior_hyperparameters(len(self.features.kinds) + 1, n_descriptors)
-        covariance = self._mix(self._gram_of(list(smiles)), self._train, self._train)
-        covariance[np.diag_indices(len(self._y))] += self.noise
-        self._cholesky = np.linalg.cholesky(covariance)
-        self._alpha = scipy.linalg.cho_solve((self._cholesky, True), self._y, check_finite=False)
+        counts = self._gram_of(list(smiles))
+        self.members = [_Member(h, self.noise) for h in (members or [self.prior()])]
+        for member in self.members:
+            member.fit(member.mix(counts, self._train, self._train), self._y)
         return self
 
     def predict(self, smiles: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Posterior mean and variance of the noise-free score, both (C,) float64, variance at least 1e-12."""
-        cross = self._covariance(self.features.batch(smiles), self._train)
-        half = scipy.linalg.solve_triangular(self._cholesky, cross.T, lower=True, check_finite=False)
-        variance = self.hyperparameters.weights.sum() - np.einsum("nc,nc->c", half, half)
-        return cross @ self._alpha, np.maximum(variance, 1e-12)
+        """Posterior means and variances of the noise-free score, both (M, C) float64, variances at least 1e-12."""
+        batch = self.features.batch(smiles)
+        counts = count_kernels(batch, self._train, self.features.kinds)
+        mean, variance = np.empty((2, len(self.members), len(batch)))
+        for m, member in enumerate(self.members):
+            cross = member.mix(counts, batch, self._train)
+            half = member.half(cross)
+            mean[m] = cross @ member.alpha
+            variance[m] = member.hyperparameters.weights.sum() - np.einsum("nc,nc->c", half, half)
+        return mean, np.maximum(variance, 1e-12)
 
     def joint(self, smiles: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Posterior mean (C,) and covariance (C, C) of the noise-free scores, float64."""
+        """Posterior means (M, C) and covariances (M, C, C) of the noise-free scores, float64."""
         batch = self.features.batch(smiles)
-        cross = self._covariance(batch, self._train)
-        half = scipy.linalg.solve_triangular(self._cholesky, cross.T, lower=True, check_finite=False)
-        return cross @ self._alpha, self._covariance(batch, batch) - half.T @ half
+        counts = count_kernels(batch, self._train, self.features.kinds)
+        among = count_kernels(batch, batch, self.features.kinds)
+        means, covariances = [], []
+        for member in self.members:
+            cross = member.mix(counts, batch, self._train)
+            half = member.half(cross)
+            means.append(cross @ member.alpha)
+            covariances.append(member.mix(among, batch, batch) - half.T @ half)
+        return np.array(means), np.array(covariances)
 
-    def posterior(self, smiles: Sequence[str]) -> GPyTorchPosterior:
-        """The joint posterior as BoTorch's class, double precision, for its samplers and Monte-Carlo acquisitions."""
+    def posterior(self, smiles: Sequence[str], member: int = 0) -> GPyTorchPosterior:
+        """One member's joint posterior as BoTorch's class, double precision, for its samplers and acquisitions."""
         import torch
         from botorch.posteriors import GPyTorchPosterior
         from gpytorch.distributions import MultivariateNormal
 
-        mean, covariance = self.joint(smiles)
-        covariance[np.diag_indices(len(mean))] += 1e-8
-        return GPyTorchPosterior(MultivariateNormal(torch.from_numpy(mean), torch.from_numpy(covariance)))
+        means, covariances = self.joint(smiles)
+        covariance = covariances[member] + 1e-8 * np.eye(len(smiles))
+        return GPyTorchPosterior(MultivariateNormal(torch.from_numpy(means[member]), torch.from_numpy(covariance)))
 
-    def log_evidence(self) -> float:
-        """Log marginal likelihood of the training scores, in nats (Rasmussen & Williams 2006, equation 2.30)."""
-        log_det = 2.0 * np.log(np.diag(self._cholesky)).sum()
-        return float(-0.5 * (self._y @ self._alpha + log_det + len(self._y) * np.log(2 * np.pi)))
-
-    def _covariance(self, a: FeatureBatch, b: FeatureBatch) -> np.ndarray:
-        return self._mix(count_kernels(a, b, self.features.kinds), a, b)
-
-    def _mix(self, counts: np.ndarray, a: FeatureBatch, b: FeatureBatch) -> np.ndarray:
-        weights, lengths = self.hyperparameters.weights, self.hyperparameters.lengths
-        mixed = weights[-1] * _rbf(a.descriptors / lengths, b.descriptors / lengths)
-        for weight, kernel in zip(weights, counts, strict=False):
-            mixed += weight * kernel
-        return mixed
+    def log_evidence(self) -> np.ndarray:
+        """(M,): log marginal likelihood of the scores, nats (Rasmussen & Williams 2006, equation 2.30)."""
+        log_dets = np.array([2.0 * np.log(np.diag(m.cholesky)).sum() for m in self.members])
+        fits = np.array([self._y @ m.alpha for m in self.members])
+        return -0.5 * (fits + log_dets + len(self._y) * np.log(2 * np.pi))
 
     def _gram_of(self, smiles: list[str]) -> np.ndarray:
         """(K - 1, N, N) count kernels; only rows of molecules that the last call did not have are computed."""

@@ -13,8 +13,15 @@ def test_ucb_weights_fill_each_part_of_the_logarithmic_range_once() -> None:
 
 
 def test_upper_confidence_bounds() -> None:
-    bounds = upper_confidence_bounds(np.array([0.0, 1.0]), np.array([4.0, 0.25]), np.array([0.0, 2.0]))
+    bounds = upper_confidence_bounds(np.array([[0.0, 1.0]]), np.array([[4.0, 0.25]]), np.array([0.0, 2.0]))
     np.testing.assert_allclose(bounds, [[0.0, 1.0], [4.0, 2.0]])
+
+
+def test_surrogates_take_turns() -> None:
+    mean, variance = np.array([[0.0, 1.0], [5.0, 6.0]]), np.ones((2, 2))
+    bounds = upper_confidence_bounds(mean, variance, np.array([1.0, 1.0, 2.0]))
+    np.testing.assert_allclose(bounds, [[1.0, 2.0], [6.0, 7.0], [2.0, 3.0]])
+    assert choose_batch(np.array([[0.0, 1.0, 2.0], [5.0, 1.0, 2.0]]), np.zeros((2, 3, 3)), np.zeros(2)) == [2, 0]
 
 
 @pytest.mark.parametrize(("mean", "sd"), [(0.3, 0.2), (0.9, 0.1), (0.1, 0.4)])
@@ -32,13 +39,13 @@ def test_best_rank_is_the_best_place_under_any_weight() -> None:
 
 def test_a_batch_without_weight_is_the_best_means() -> None:
     mean = np.array([0.1, 0.9, 0.5, 0.7])
-    assert choose_batch(mean, np.eye(4), np.zeros(3)) == [1, 3, 2]
+    assert choose_batch(mean[None], np.eye(4)[None], np.zeros(3)) == [1, 3, 2]
 
 
 def test_a_near_copy_loses_its_bonus() -> None:
     # 0 and 1 are copies of each other, 2 is independent and a little worse: the second choice is 2.
     covariance = np.array([[1.0, 0.999, 0.0], [0.999, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    assert choose_batch(np.array([0.5, 0.5, 0.4]), covariance, np.ones(3)) == [0, 2, 1]
+    assert choose_batch(np.array([[0.5, 0.5, 0.4]]), covariance[None], np.ones(3)) == [0, 2, 1]
 
 
 def test_choices_follow_the_conditioned_variance() -> None:
@@ -52,8 +59,8 @@ def test_choices_follow_the_conditioned_variance() -> None:
         inverse = np.linalg.inv(covariance[np.ix_(expected, expected)] + noise * np.eye(len(expected)))
         variance = [covariance[i, i] - covariance[i, expected] @ inverse @ covariance[expected, i] for i in rest]
         expected.append(rest[int(np.argmax(mean[rest] + weight * np.sqrt(variance)))])
-    assert choose_batch(mean, covariance, weights, noise) == expected
+    assert choose_batch(mean[None], covariance[None], weights, noise) == expected
 
 
 def test_a_batch_is_never_larger_than_its_candidates() -> None:
-    assert sorted(choose_batch(np.zeros(2), np.eye(2), np.ones(5))) == [0, 1]
+    assert sorted(choose_batch(np.zeros((1, 2)), np.eye(2)[None], np.ones(5))) == [0, 1]

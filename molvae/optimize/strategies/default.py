@@ -90,7 +90,7 @@ class Default(Strategy):
         shift, scale = score_units(history.scores)
         rows = active_set(history.scores, self.active, rng)
         y = (history.scores[rows] - shift) / scale
-        self._gp.fit([history.smiles[i] for i in rows], y, self._hyperparameters(history))
+        self._gp.fit([history.smiles[i] for i in rows], y, [self._gp.prior(), self._hyperparameters(history)])
 
     def _hyperparameters(self, history: History) -> Hyperparameters:
         """Learned from the history as it was when it had last grown by `GROWTH`, so that most rounds need not learn."""
@@ -117,7 +117,7 @@ class Default(Strategy):
             return [Proposal(e.smiles, e.source, e.z) for e in (history.evaluations[order[r]] for r in ranks)]
 
         pool: dict[str, Proposal] = {}
-        mean, variance = np.zeros(0), np.zeros(0)
+        mean, variance = np.zeros((2, 0)), np.zeros((2, 0))
         parents = elites(self.parents)
         for _ in range(self.generations):
             fresh: dict[str, Proposal] = {}
@@ -128,7 +128,7 @@ class Default(Strategy):
             if fresh:
                 fresh_mean, fresh_variance = self._gp.predict(list(fresh))
                 pool.update(fresh)
-                mean, variance = np.append(mean, fresh_mean), np.append(variance, fresh_variance)
+                mean, variance = np.hstack([mean, fresh_mean]), np.hstack([variance, fresh_variance])
             candidates = list(pool.values())
             rank = best_rank(upper_confidence_bounds(mean, variance, weights)) if candidates else np.zeros(0)
             survivors = [candidates[i] for i in np.argsort(rank, kind="stable")[: self.survivors]]
