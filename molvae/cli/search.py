@@ -108,7 +108,7 @@ def report(
 
 
 def _round_line(report: RoundReport, seconds: float) -> str:
-    best = f"{report.best.score:.4f}" if report.best else "none yet"
+    best = f"{report.best.score:.4f}" if report.best else "none"
     failed = f"  failed {report.n_failed}" if report.n_failed else ""
     return (
         f"round {report.round:3d}  calls {report.calls}/{report.budget}  best {best}  top-10 {report.top_10:.4f}  "
@@ -141,10 +141,10 @@ def _screen_at_random(objective: Objective, directory: Path, options: dict[str, 
 def _show_result(directory: Path) -> None:
     """The best molecules on stdout, the summary on stderr."""
     from molvae.report.run_files import read_run
-    from molvae.report.summary import summarise
+    from molvae.report.summary import summarise, written
 
     run = read_run(directory)
-    rows = [[str(rank), f"{e.score:.4f}", str(e.call), e.source, e.smiles] for rank, e in enumerate(run.best(SHOWN), 1)]
+    rows = [[str(rank), written(e.score), str(e.call), e.source, e.smiles] for rank, e in enumerate(run.best(SHOWN), 1)]
     if rows:
         print(plain_table(["no", "score", "call", "source", "smiles"], rows, left=(3,)), flush=True)
     for sentence in summarise(run).sentences():

@@ -18,11 +18,11 @@ from molvae.history import Evaluation
 from molvae.report.pictures import grid_png, molecule_svg
 from molvae.report.plots import overview_png, progress_png
 from molvae.report.run_files import Run, read_run
-from molvae.report.summary import summarise
+from molvae.report.summary import summarise, written
 
 SHOWN = 30  # molecules on the page
 IN_GRID = 20  # molecules in best.png
-DESCRIPTORS = ("QED", "SA", "logP", "MW")
+DESCRIPTORS = {"QED": ".2f", "SA": ".1f", "logP": ".1f", "MW": ".0f"}  # with the digits that they deserve
 
 
 def write_report(directory: str | os.PathLike[str], picture: str | os.PathLike[str] | None = None) -> Path:
@@ -35,7 +35,7 @@ def write_report(directory: str | os.PathLike[str], picture: str | os.PathLike[s
     best = run.best(IN_GRID)
     write_bytes(run.directory / "progress.png", progress)
     if best:
-        texts = [f"{rank}.  {e.score:.4g}" for rank, e in enumerate(best, 1)]
+        texts = [f"{rank}.  {written(e.score)}" for rank, e in enumerate(best, 1)]
         write_bytes(run.directory / "best.png", grid_png([e.smiles for e in best], texts))
     if picture is not None:
         write_bytes(picture, overview_png(run))
@@ -52,7 +52,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 def page(run: Run, progress: bytes) -> str:
     """The HTML of a run: nothing is loaded from elsewhere, and every text from the run's files is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = _number
+    environment.filters["score"] = lambda value: written(value) if value is not None else ""
     template = environment.from_string(files("molvae.report").joinpath("run.html.j2").read_text(encoding="utf-8"))
     choosing, measuring = run.seconds()
     components = list(dict.fromkeys(name for e in run.best(SHOWN) for name in e.components))
@@ -65,7 +65,6 @@ def page(run: Run, progress: bytes) -> str:
         progress=base64.b64encode(progress).decode(),
         molecules=[_described(e) for e in run.best(SHOWN)],
         components=components,
-        descriptors=DESCRIPTORS,
         failures=run.failures()[:10],
         choosing=choosing,
         measuring=measuring,
@@ -82,10 +81,6 @@ def _described(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "evaluation": evaluation,
         "svg": Markup(molecule_svg(evaluation.smiles)),  # RDKit's own drawing, no text of ours inside
-        "descriptors": properties(mol, DESCRIPTORS),
+        "descriptors": {name: format(value, DESCRIPTORS[name]) for name, value in properties(mol, DESCRIPTORS).items()},
         "remarks": [*problems(mol), *dict.fromkeys(found)],
     }
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None or value != value else f"{value:.4g}"

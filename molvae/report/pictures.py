@@ -31,8 +31,8 @@ def grid_png(smiles: Sequence[str], texts: Sequence[str], *, columns: int = 5, c
     rows = max(1, -(-len(smiles) // columns))
     drawing = rdMolDraw2D.MolDraw2DCairo(width * min(columns, max(len(smiles), 1)), height * rows, width, height)
     options = drawing.drawOptions()
-    options.legendFontSize = max(18, height // 12)
-    options.padding = 0.08
+    options.legendFontSize = height // 11
+    options.padding = 0.05
     drawing.DrawMolecules([_laid_out(one) or Mol() for one in smiles], legends=list(texts))
     drawing.FinishDrawing()
     return drawing.GetDrawingText()

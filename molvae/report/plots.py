@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from molvae.report.pictures import grid_png
 from molvae.report.run_files import Run, best_so_far, top_so_far
+from molvae.report.summary import written
 
 INK, QUIET = "#1b2733", "#8a94a0"
 SEARCH, FLOOR = "#0b5fa5", "#9a9a9a"
@@ -29,16 +31,13 @@ def progress_png(run: Run) -> bytes:
 def overview_png(run: Run, n_molecules: int = 6) -> bytes:
     """The progress of a search and its best molecules in one picture."""
     best = run.best(n_molecules)
-    figure = Figure(figsize=(12.6, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1.0))
+    figure = Figure(figsize=(12.6, 4.3), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.0))
     draw_progress(left, run)
-    import matplotlib.image
-
-    columns = 3
-    picture = grid_png([e.smiles for e in best], [f"{e.score:.3f}" for e in best], columns=columns, cell=(420, 330))
-    right.imshow(matplotlib.image.imread(io.BytesIO(picture)), interpolation="lanczos")
+    picture = grid_png([e.smiles for e in best], [written(e.score) for e in best], columns=3, cell=(310, 270))
+    right.imshow(imread(io.BytesIO(picture)), interpolation="lanczos")
     right.set_axis_off()
-    right.set_title(f"The best {len(best)} molecules", loc="left", fontsize=11, color=INK)
+    right.set_title(f"the best {len(best)} molecules", loc="left", fontsize=11, color=INK)
     return _png(figure)
 
 
@@ -64,14 +63,14 @@ def draw_progress(axes: Axes, run: Run) -> None:
     if run.floor is not None and np.isfinite(run.floor).any():
         x = np.arange(1, len(run.floor) + 1)
         for curve, style, text in (
-            (best_so_far(run.floor), "-", "random screening, best"),
-            (top_so_far(run.floor), "--", "random screening, mean of best 10"),
+            (best_so_far(run.floor), "-", "random, best"),
+            (_from_tenth(run.floor), "--", "random, mean of best 10"),
         ):
             axes.plot(x, curve, style, color=FLOOR, linewidth=1.6, zorder=3)
-            ends.append((x[-1], curve[-1], text, "#6e6e6e"))
-    for curve, style, text in ((best_so_far(scores), "-", "best"), (top_so_far(scores), "--", "mean of best 10")):
-        axes.plot(calls, curve, style, color=SEARCH, linewidth=2.2, zorder=4)
-        ends.append((calls[-1], curve[-1], text, SEARCH))
+            ends.append((curve[-1], text, "#6e6e6e"))
+    for curve, style, text in ((best_so_far(scores), "-", "best"), (_from_tenth(scores), "--", "mean of best 10")):
+        axes.plot(calls, curve, style, color=SEARCH, linewidth=2.0, zorder=4)
+        ends.append((curve[-1], text, SEARCH))
     _limit(axes, run)
     _label_ends(axes, ends)
     axes.set_xlim(0, max(run.budget, len(scores), 1) * 1.0)
@@ -84,11 +83,17 @@ def draw_progress(axes: Axes, run: Run) -> None:
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color("#c9cfd5")
-    legend = axes.legend(
-        title="proposed by", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=6, frameon=False, fontsize=8,
-        title_fontsize=8, markerscale=2, handletextpad=0.2, columnspacing=1.2,
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(-0.02, -0.13), ncols=4, frameon=False, fontsize=8, markerscale=2,
+        handletextpad=0.0, columnspacing=0.9,
     )  # fmt: skip
-    legend.set_zorder(5)
+
+
+def _from_tenth(scores: np.ndarray) -> np.ndarray:
+    """`top_so_far` from the tenth value on; the mean of fewer cannot be compared with it, and is left out."""
+    curve = top_so_far(scores)
+    curve[np.cumsum(np.isfinite(scores)) < 10] = np.nan
+    return curve
 
 
 def _limit(axes: Axes, run: Run) -> None:
@@ -96,23 +101,22 @@ def _limit(axes: Axes, run: Run) -> None:
     values = run.scores[np.isfinite(run.scores)]
     if not len(values):
         return
-    low, high = np.quantile(values, 0.02), values.max()
+    low, high = np.quantile(values, 0.1), values.max()
     if run.floor is not None and np.isfinite(run.floor).any():
         low, high = min(low, np.nanquantile(run.floor, 0.5)), max(high, np.nanmax(run.floor))
     margin = 0.05 * max(high - low, 1e-6)
     axes.set_ylim(low - margin, high + margin)
 
 
-def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
     """Name the curves at their right ends, moved apart where they would overlap."""
     bottom, top = axes.get_ylim()
-    gap = 0.055 * (top - bottom)
-    placed: list[float] = []
-    for _x, y, text, colour in sorted((end for end in ends if np.isfinite(end[1])), key=lambda end: end[1]):
-        at = max(y, placed[-1] + gap) if placed else y
-        placed.append(at)
+    gap = 0.06 * (top - bottom)
+    at = -np.inf
+    for y, text, colour in sorted((end for end in ends if np.isfinite(end[0])), key=lambda end: end[0]):
+        at = max(y, at + gap)
         axes.annotate(
-            f"{text}  {y:.3g}", xy=(1.0, at), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
+            f"{text} {y:.3g}", xy=(1.0, at), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
             color=colour, fontsize=8.5, va="center", annotation_clip=False,
         )  # fmt: skip
 

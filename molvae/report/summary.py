@@ -12,6 +12,13 @@ from molvae.report.run_files import Run, best_so_far, top_so_far
 TOP = 10
 
 
+def written(score: float) -> str:
+    """A score for a reader: four decimals, or five digits of a large one; "" for NaN."""
+    if score != score:
+        return ""
+    return f"{score:.4f}" if abs(score) < 10 else f"{score:.5g}"
+
+
 @dataclass(frozen=True)
 class SourceCredit:
     """What one source of proposals did: molecules measured, failures, the mean and the best score, its share of the top."""
@@ -45,9 +52,8 @@ class Summary:
     def sentences(self) -> list[str]:
         """The summary as a reader wants it, one thought a line."""
         failed = f", {self.failed} of them failed" if self.failed else ""
-        lines = [
-            f"{self.calls} oracle calls{failed}. Best score {self.best:.4g}, mean of the best {self.n_top}: {self.top:.4g}."
-        ]
+        found = f"Best score {written(self.best)}, mean of the best {self.n_top}: {written(self.top)}."
+        lines = [f"{self.calls} oracle calls{failed}. {found}"]
         if self.floor_top is None:
             lines.append("Random screening of the same budget was not measured.")
         else:
@@ -57,8 +63,8 @@ class Summary:
                 else "the search did not reach that."
             )
             lines.append(
-                f"Random screening, {self.floor_calls} molecules drawn from the model: best {self.floor_best:.4g}, "
-                f"mean of the best {TOP}: {self.floor_top:.4g}; {verdict}"
+                f"Random screening, {self.floor_calls} molecules drawn from the model: best {written(self.floor_best)}, "
+                f"mean of the best {TOP}: {written(self.floor_top)}; {verdict}"
             )
         credit = ", ".join(f"{source.source} {source.in_top}" for source in self.sources if source.in_top)
         if credit:
