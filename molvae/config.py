@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from molvae.errors import ConfigError, nearest
 from molvae.files import write_text
+from molvae.registry import typed
 
 Table = dict[str, Any]
 
@@ -119,16 +120,5 @@ def settings(kind: type[S], table: Mapping[str, Any], where: str) -> S:
     check_keys(table, fields, where)
     checked = {}
     for key, value in table.items():
-        default = fields[key].default
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if isinstance(default, tuple) and isinstance(value, list):
-            value = tuple(value)
-        if isinstance(default, (bool, int, float, str, tuple)) and type(value) is not type(default):
-            raise ConfigError(f"{where}.{key} must be {_kind(default)}, not {value!r}.")
-        checked[key] = value
+        checked[key] = typed(value, fields[key].default, f"{where}.{key}")
     return kind(**checked)
-
-
-def _kind(value: Any) -> str:
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string", tuple: "a list"}[type(value)]

@@ -10,11 +10,28 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
+from numbers import Integral, Real
 from typing import Any, Generic, TypeVar
 
 from molvae.errors import ConfigError, UnknownName, nearest
 
 T = TypeVar("T")
+
+
+def typed(value: Any, default: Any, where: str) -> Any:
+    """`value` as a setting of the type of its `default`: a whole number may stand for a float, a list for a tuple.
+
+    Defaults of other types accept anything. Raises ConfigError if the value is of another type.
+    """
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", tuple: "a list"}
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if type(default) not in kinds or type(value) is type(default):
+        return value
+    if (type(default) is float and number) or (type(default) is int and number and isinstance(value, Integral)):
+        return type(default)(value)
+    if type(default) is tuple and isinstance(value, list):
+        return tuple(value)
+    raise ConfigError(f"{where} must be {kinds[type(default)]}, not {value!r}.")
 
 
 class Registry(Generic[T]):
@@ -72,7 +89,8 @@ class Registry(Generic[T]):
     def build(self, name: str, settings: Mapping[str, Any] | None = None, /, *given: Any) -> T:
         """Construct `name` from positional `given` objects and a table of `settings`.
 
-        Raises ConfigError for a setting that the constructor does not have, with the nearest one.
+        Raises ConfigError for a setting that the constructor does not have, with the nearest one, and for a value that
+        is not of the type of a plain default.
         """
         entry, schema, table = self.get(name), self.settings(name), dict(settings or {})
         for key in table:
@@ -84,6 +102,8 @@ class Registry(Generic[T]):
         missing = [k for k, p in schema.items() if p.default is inspect.Parameter.empty and k not in table]
         if missing:
             raise ConfigError(f"{self.kind} {name!r} needs the setting {missing[0]!r}.")
+        for key, value in table.items():
+            table[key] = typed(value, schema[key].default, f"{self.kind} {name!r}: {key}")
         return entry(*given, **table)
 
     def __iter__(self) -> Iterator[str]:

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from molvae.errors import ConfigError
 from molvae.registry import Registry
 
 KL_WEIGHTS: Registry[KLWeight] = Registry("KL weight", "molvae.models")
@@ -56,6 +57,8 @@ class Cyclical(KLWeight):
 
     def __init__(self, *, beta: float = 0.1, period: int = 2000, rising: float = 0.5, free_bits: float = 0.0) -> None:
         super().__init__()
+        if period < 1 or not 0.0 < rising <= 1.0:
+            raise ConfigError(f"period must be 1 or more and rising in (0, 1], not {period} and {rising}.")
         self.value, self.period, self.rising, self.free_bits = beta, period, rising, free_bits
 
     def beta(self, step: int) -> float:
@@ -84,6 +87,8 @@ class RateTarget(KLWeight):
         high: float = 0.3,
     ) -> None:
         super().__init__()
+        if min(rate, first_rate) <= 0.0 or not 0.0 < low <= start <= high:
+            raise ConfigError(f"rates must be above 0, and 0 < low <= start <= high, not {low}, {start}, {high}.")
         self.rate, self.first_rate, self.first_steps, self.gain = rate, first_rate, first_steps, gain
         self.low, self.high = math.log(low), math.log(high)
         self.register_buffer("log_beta", torch.tensor(math.log(start), dtype=torch.float64))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from molvae.errors import ConfigError
 from molvae.models.recurrence import GRULayer
 from molvae.registry import Registry
 from molvae.tokens import PAD
@@ -45,6 +46,13 @@ ENCODERS: Registry[nn.Module] = Registry("encoder", "molvae.models")
 DECODERS: Registry[nn.Module] = Registry("decoder", "molvae.models")
 
 
+def require_positive(**sizes: int) -> None:
+    """Raise ConfigError for the first size that is not at least 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ConfigError(f"{name} must be 1 or more, not {size}.")
+
+
 def pool(states: Tensor, mask: Tensor) -> Tensor:
     """(B, T, H), (B, T) -> (B, 4H): mean, maximum, first and last state of the real tokens."""
     inside = mask[..., None]
@@ -69,6 +77,7 @@ class GRUEncoder(nn.Module):
         self, vocabulary_size: int, *, embedding: int = 128, hidden: int = 256, layers: int = 1, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        require_positive(embedding=embedding, hidden=hidden, layers=layers)
         self.embedding = nn.Embedding(vocabulary_size, embedding)
         sizes = [embedding] + [2 * hidden] * (layers - 1)
         self.forward_layers = nn.ModuleList(GRULayer(size, 0, hidden) for size in sizes)
@@ -106,6 +115,7 @@ class GRUDecoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        require_positive(embedding=embedding, hidden=hidden, layers=layers)
         size = latent_tokens * latent_size
         self.embedding = nn.Embedding(vocabulary_size, embedding)
         self.first = nn.Linear(size, layers * hidden)
@@ -151,6 +161,8 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
+        if heads < 1 or width % heads:
+            raise ConfigError(f"width must be a multiple of heads, not {width} with {heads} heads.")
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
@@ -202,6 +214,7 @@ class TransformerEncoder(nn.Module):
         self, vocabulary_size: int, *, width: int = 256, layers: int = 4, heads: int = 8, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        require_positive(width=width, layers=layers)
         self.embedding = nn.Embedding(vocabulary_size, width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout, cross=False) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -235,6 +248,7 @@ class TransformerDecoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        require_positive(width=width, layers=layers, memory=memory)
         self.embedding = nn.Embedding(vocabulary_size, width)
         self.width = width
         # One flat z is spread over `memory` tokens; several latent tokens are the memory themselves.

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from molvae.errors import ConfigError
 from molvae.models.kl_weight import KL_WEIGHTS
-from molvae.models.networks import DECODERS, ENCODERS
+from molvae.models.networks import DECODERS, ENCODERS, require_positive
 from molvae.registry import Registry
 from molvae.tokens import BOS, PAD
 
@@ -71,6 +72,9 @@ class SequenceVAE(nn.Module):
         property_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        require_positive(latent=latent)
+        if not 0.0 <= word_dropout < 1.0:
+            raise ConfigError(f"word_dropout is a share from 0 to below 1, not {word_dropout}.")
         self.latent_tokens, self.latent_size = 1, latent
         self.encoder = ENCODERS.build(encoder, encoder_settings, vocabulary_size)
         self.decoder = DECODERS.build(decoder, decoder_settings, vocabulary_size, self.latent_tokens, latent)
