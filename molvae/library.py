@@ -320,7 +320,7 @@ def _rounded(name: str, value: float) -> float | int:
 
 def _kind(reason: str) -> str:
     """A reason without its numbers and symbols, so that alike reasons are counted together."""
-    return reason.split(":")[0] if ":" in reason else " ".join(word for word in reason.split() if not word.isdigit())
+    return re.sub(r"^\d+ of \d+ ", "", reason.split(":")[0])
 
 
 _plan: Plan | None = None  # of a worker process, set once when it starts
