@@ -7,6 +7,7 @@ A schedule is a module because the controller's state belongs to the checkpoint.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -71,32 +72,30 @@ class RateTarget(KLWeight):
     """Moves log beta until the rate is `rate` nats per molecule: an integral controller (ControlVAE, Shao et al. 2020).
 
     While the rate is below target, beta falls, so the latent space cannot collapse; above, it rises. A step changes log
-    beta by at most `gain`. The target may be `first_rate` for the first `first_steps` steps: a tight channel first teaches
-    the encoder what matters most, a wider one then lets it spell out the rest (Burgess et al. 2018, arXiv 1804.03599).
+    beta by at most `gain`. The target may grow: `later` lists [step, rate] from which another one holds. A tight channel
+    first teaches the encoder what matters most, a wider one lets it spell out the rest (Burgess et al. 2018, arXiv
+    1804.03599, section 5.1).
     """
 
     def __init__(
         self,
         *,
         rate: float = 60.0,
-        first_rate: float = 50.0,
-        first_steps: int = 0,
+        later: Sequence[Sequence[float]] = (),
         start: float = 0.02,
         gain: float = 0.003,
         low: float = 1e-4,
         high: float = 0.3,
     ) -> None:
         super().__init__()
-        if min(rate, first_rate) <= 0.0 or not 0.0 < low <= start <= high:
-            raise ConfigError(f"rates must be above 0, and 0 < low <= start <= high, not {low}, {start}, {high}.")
-        self.rate, self.first_rate, self.first_steps, self.gain = rate, first_rate, first_steps, gain
+        self.rate, self.later, self.gain = rate, sorted(later), gain
         self.low, self.high = math.log(low), math.log(high)
         self.register_buffer("log_beta", torch.tensor(math.log(start), dtype=torch.float64))
         self.target = rate
 
     def beta(self, step: int) -> float:
         """The controller's present weight."""
-        self.target = self.first_rate if step < self.first_steps else self.rate
+        self.target = [self.rate, *(rate for first, rate in self.later if step >= first)][-1]
         return math.exp(float(self.log_beta))
 
     def observe(self, rate: float) -> None:
