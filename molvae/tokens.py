@@ -53,12 +53,13 @@ def constraint_table(table: Mapping[str, int]) -> Iterator[None]:
 
 
 def split(string: str) -> list[str] | None:
-    """The symbols of a SELFIES string, or None if it is not made of symbols in brackets alone."""
+    """The symbols of a SELFIES string, or None if it is not made of symbols in brackets, and dots between them, alone."""
     try:
         symbols = list(selfies.split_selfies(string))
     except ValueError:  # a bracket that is never closed
         return None
-    return symbols if "".join(symbols) == string else None
+    made_of_these = "".join(symbols) == string and all(symbol[0] == "[" or symbol == "." for symbol in symbols)
+    return symbols if made_of_these else None
 
 
 def _idle_marks(derived: str, smiles: str) -> str:
@@ -204,6 +205,8 @@ class Vocabulary:
         smiles = canonical(derived)
         if smiles is None:
             return Decoded(written, None, False, "not a valid molecule")
+        if "." in symbols:
+            return Decoded(written, smiles, False, "several fragments")
         if again == symbols and (idle := _idle_marks(derived, smiles)):
             return Decoded(written, smiles, False, idle)
         if again == symbols:
