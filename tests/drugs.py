@@ -1,5 +1,5 @@
-"""Approved drugs and natural products as SMILES, written from their structures: stereocentres, double bonds, charges, fused and
-bridged rings, and most elements that drugs contain. For round trips, and as a small training set."""
+"""Approved drugs and natural products as SMILES, written from their structures: stereocentres, double bonds, charges, fused
+and bridged rings, and most elements that drugs contain. For round trips, and as a small training set."""
 
 DRUGS = {
     "aspirin": "CC(=O)Oc1ccccc1C(=O)O",
