@@ -46,7 +46,7 @@ def test_others_may_read_what_is_written(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_a_run_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RunError, match="cannot write .*below: .*-o"):
+    with pytest.raises(RunError, match=r"cannot write .*below: .*-o"):
         write_text(tmp_path / "file" / "below", "x")
     with pytest.raises(RunError, match="cannot write"):
         write_text(tmp_path, "a folder is in the way")
@@ -59,7 +59,7 @@ def test_a_folder_is_tried_before_the_work_begins(tmp_path):
     assert os.listdir(tmp_path / "a" / "b") == []
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(RunError, match="cannot write to .*-o"):
+        with pytest.raises(RunError, match=r"cannot write to .*-o"):
             writable_folder(place)
 
 

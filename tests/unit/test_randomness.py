@@ -28,9 +28,7 @@ def test_child_seeds_do_not_change_between_releases():
 def test_streams_look_independent():
     draws = np.stack([stream(0, "worker", i).standard_normal(2000) for i in range(20)])
     correlation = np.corrcoef(draws) - np.eye(20)
-    assert np.abs(correlation).max() < 5 / np.sqrt(
-        2000
-    )  # 190 pairs: 5 sigma would be passed once in 9,000 runs of other seeds
+    assert np.abs(correlation).max() < 5 / np.sqrt(2000)  # 5 sigma; there are 190 pairs
 
 
 def test_global_states_do_not_move():

@@ -45,7 +45,7 @@ def test_a_fault_inside_the_package_is_not_hidden(tmp_path, monkeypatch):
     (folder / "__init__.py").write_text("")
     (folder / "one.py").write_text("import molvae.no_such_module\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ModuleNotFoundError, match="molvae.no_such_module"):
+    with pytest.raises(ModuleNotFoundError, match=r"molvae\.no_such_module"):
         Registry("pet", "faulty_pets").names()
 
 

@@ -1,6 +1,7 @@
 """Byte-pair encoding against a plain one that follows Sennrich et al. 2016, algorithm 1, with lists and counters."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from molvae.words import learn_words
 
 
 def plain_words(strings, n):
-    """One merge at a time over lists of strings. Ties: the pair whose symbols come first in the order in which words appeared."""
+    """One merge at a time over lists of strings. Ties: the pair of words that appeared first."""
     order = sorted({symbol for string in strings for symbol in string})
     # Ids rather than strings: two ways of merging may spell the same word, and stay two entries, as in the paper's tables.
     texts = [[order.index(symbol) for symbol in string] for string in strings]
@@ -17,7 +18,7 @@ def plain_words(strings, n):
     while len(learned) < n:
         pairs = Counter()
         for text in texts:
-            pairs.update(zip(text, text[1:], strict=False))
+            pairs.update(pairwise(text))
         if not pairs or max(pairs.values()) < 2:
             break
         most = max(pairs.values())
@@ -41,8 +42,8 @@ def plain_words(strings, n):
 
 
 def test_the_papers_example():
-    # Sennrich et al. 2016, algorithm 1: the first merges are es, est, est_, lo, low. After es, "es t" and "t _" occur 9 times each,
-    # so the second merge may be either of them.
+    # Sennrich et al. 2016, algorithm 1: the first merges are es, est, est_, lo, low. After es, "es t" and "t _" occur 9
+    # times each, so the second merge may be either of them.
     corpus = ["low_"] * 5 + ["lower_"] * 2 + ["newest_"] * 6 + ["widest_"] * 3
     first, second, *others = learn_words([list(word) for word in corpus], 5)
     assert first == "es" and second in ("est", "t_") and others == ["est_", "lo", "low"]
