@@ -6,26 +6,22 @@ one gather on whatever device the table lives on.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
 import os
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from molvae.derivation import write_randomised, write_strings
-from molvae.errors import DataError
+from molvae.tables import read_molecules
 from molvae.tokens import BOS, EOS, PAD, Vocabulary
 
 CHUNK = 2000
@@ -41,43 +37,11 @@ def file_hash(path: str | os.PathLike[str]) -> str:
 
 
 def read_smiles(path: str | os.PathLike[str], column: str | None = None) -> list[str]:
-    """The SMILES of a `.smi`, `.csv`, `.tsv` or `.txt` file, optionally `.gz`; one string a row, blank rows left out.
+    """The SMILES of a file, one string a row, blank rows left out; formats and errors are those of `tables.read_molecules`.
 
-    A `.smi` or `.txt` row is the SMILES, then optionally white space and a name. A table needs a header with `column`, or
-    a column whose name is "smiles" in any case. Strings are not checked here. Raises DataError.
+    Strings are not checked here. Raises DataError, ConfigError for an unknown ending.
     """
-    path = Path(path)
-    name = path.name.removesuffix(".gz")
-    try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as stream:  # spreadsheets begin a file with a mark
-            if name.endswith((".csv", ".tsv")):
-                rows = _column(csv.reader(stream, delimiter="\t" if name.endswith(".tsv") else ","), path, column)
-            else:
-                rows = [line.split()[0] for line in stream if line.strip()]
-    except FileNotFoundError as error:
-        raise DataError(f"no file {path}. Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file of SMILES (.smi, .csv or .tsv, optionally .gz).") from error
-    except csv.Error as error:
-        raise DataError(f"{path} is not a table: {error}.") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is not a whole gzip file ({error}). Fetch it again.") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
-    if not rows:
-        raise DataError(f"{path} holds no molecules. Give a file with one SMILES a row.")
-    return rows
-
-
-def _column(reader: Iterator[list[str]], path: Path, column: str | None) -> list[str]:
-    header = next(reader, [])
-    wanted = column or next((h for h in header if h.strip().lower() == "smiles"), "smiles")
-    if wanted not in header:
-        has = ", ".join(header[:12]) or "nothing"
-        raise DataError(f"no column {wanted!r} in {path} (has: {has}). Name the SMILES column with --smiles-col.")
-    index = header.index(wanted)
-    return [row[index].strip() for row in reader if len(row) > index and row[index].strip()]
+    return read_molecules(path, column).smiles
 
 
 @dataclass(frozen=True)

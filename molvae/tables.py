@@ -11,6 +11,7 @@ import gzip
 import io
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +78,11 @@ def read_molecules(path: str | os.PathLike[str], column: str | None = None) -> M
             return _checked(rows, path)
     except FileNotFoundError as error:
         raise DataError(f"no file {path}. Check the path.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not the text file that its ending says ({error}).") from error
-    except (EOFError, gzip.BadGzipFile) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file of molecules ({', '.join(FORMATS)}, optionally .gz).") from error
+    except csv.Error as error:
+        raise DataError(f"{path} is not a table: {error}.") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is not a whole gzip file ({error}). Fetch it again.") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}.") from error

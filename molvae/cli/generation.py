@@ -261,7 +261,7 @@ def _read_latents(path: Path) -> tuple[list[str], np.ndarray]:
     if not columns:
         raise DataError(f"{path} has no columns z0, z1, ... Give a file that `molvae encode` wrote.")
     ids = frame["id"].astype(str).tolist() if "id" in frame.columns else [str(i) for i in range(1, len(frame) + 1)]
-    return ids, frame[sorted(columns, key=lambda name: int(name[1:]))].to_numpy(np.float32)
+    return ids, frame[sorted(columns, key=lambda name: int(name[1:]))].to_numpy(np.float32, copy=True)
 
 
 def _tell_rejected(reasons: Counter[str], n: int) -> None:

@@ -59,14 +59,18 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+class _Sentences(logging.Handler):
+    """Log records as lines on stderr, whatever stderr is by then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"molvae: {record.getMessage()}")
+
+
 def show_warnings() -> None:
     """Log records of molvae from WARNING on go to stderr as plain sentences."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("molvae: %(message)s"))
     logger = logging.getLogger("molvae")
-    if not logger.handlers:
-        logger.addHandler(handler)
-        logger.propagate = False
+    if not any(isinstance(handler, _Sentences) for handler in logger.handlers):
+        logger.addHandler(_Sentences(logging.WARNING))
 
 
 @contextmanager

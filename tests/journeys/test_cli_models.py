@@ -1,0 +1,171 @@
+"""The verbs of a trained model on the command line: generate, encode and decode, and training itself."""
+
+import gzip
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from conftest import EXAMPLE, TINY
+from rdkit import Chem
+
+from molvae.cli import main
+from molvae.config import to_toml
+from molvae.files import EventLog
+
+HERE = ("--workers", "0", "--device", "cpu")
+
+
+@pytest.fixture
+def molvae(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Run the command line in this process, in an empty directory; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return int(end.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".smi", ".sdf", ".parquet", ".csv.gz"])
+def test_generate_writes_exactly_n_in_every_format(molvae, tiny_model: Path, tmp_path: Path, ending: str) -> None:
+    out = tmp_path / f"library{ending}"
+    code, stdout, err = molvae("generate", "-n", 12, "--seed", 3, "--temperature", 1, "--model", tiny_model, "-o", out)
+    assert (code, stdout) == (0, ""), err
+    if ending == ".sdf":
+        smiles = [Chem.MolToSmiles(mol) for mol in Chem.SDMolSupplier(str(out))]
+    elif ending == ".parquet":
+        smiles = pandas.read_parquet(out)["smiles"].tolist()
+    elif ending == ".smi":
+        smiles = out.read_text().split()
+    else:
+        frame = pandas.read_csv(out, sep="\t" if ending == ".tsv" else ",")
+        assert frame.columns[0] == "smiles"
+        assert frame["MW"].between(10, 2000).all()
+        smiles = frame["smiles"].tolist()
+    assert len(smiles) == 12
+    assert all(Chem.MolFromSmiles(s) is not None for s in smiles)
+
+
+def test_generate_prints_csv_on_stdout_and_the_funnel_on_stderr(molvae, tiny_model: Path) -> None:
+    filters = ("--filter", "sane,SA<=6", "--unique", "--novel", "--properties", "SA,rings")
+    code, out, err = molvae("generate", "-n", 8, "--temperature", 1, "--model", tiny_model, *filters)
+    assert code == 0, err
+    frame = pandas.read_csv(io.StringIO(out))
+    assert list(frame.columns) == ["smiles", "SA", "rings"]
+    assert len(frame) == frame["smiles"].nunique() == 8
+    assert (frame["SA"] <= 6).all()
+    stages = [line.split()[0] for line in err.splitlines()]
+    assert stages[:7] == ["drawn", "valid", "faithful", "unique", "novel", "sane", "SA<=6"]
+    # The same seed, the same molecules.
+    assert molvae("generate", "-n", 8, "--temperature", 1, "--model", tiny_model, *filters)[1] == out
+
+
+def test_generate_says_why_there_are_too_few(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "none.csv"
+    code, _, err = molvae("generate", "-n", 5, "--filter", "SA<=0.5", "--max-draws", 200, "--model", tiny_model, "-o", out)
+    assert code == 1
+    assert "only 0 of 5 molecules were found among 200 draws" in err.splitlines()[-1]
+    assert out.read_text().startswith("smiles,QED"), "what was found is written"
+
+
+def test_encode_and_decode_keep_ids_and_tell_what_was_left_out(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(
+        "id,smiles\nbenzene,c1ccccc1\nbroken,C1CC\nxenon,F[Xe]F\naspirin,CC(=O)Oc1ccccc1C(=O)O\nsalt,[Na+].[Cl-]\n"
+    )
+    code, _, err = molvae("encode", "in.csv", "-o", "z.csv", "--model", tiny_model)
+    assert code == 0, err
+    assert "left out: broken C1CC: not a valid SMILES" in err
+    assert "left out: xenon F[Xe]F: " in err
+    frame = pandas.read_csv(tmp_path / "z.csv")
+    assert frame["id"].tolist() == ["benzene", "aspirin"]
+    assert list(frame.columns) == ["smiles", "id", *(f"z{i}" for i in range(8))]
+    for name in ("z.parquet", "z.npy"):
+        assert molvae("encode", "in.csv", "-o", name, "--model", tiny_model)[0] == 0
+    array = np.load(tmp_path / "z.npy")
+    np.testing.assert_allclose(frame[[f"z{i}" for i in range(8)]].to_numpy(), array, rtol=1e-6)
+    decoded = [molvae("decode", name, "--model", tiny_model)[1] for name in ("z.csv", "z.parquet", "z.npy")]
+    assert [line.split(",")[1] for line in decoded[0].splitlines()] == ["id", "benzene", "aspirin"]
+    assert decoded[1] == decoded[0]
+    assert [line.split(",")[0] for line in decoded[2].splitlines()] == [
+        line.split(",")[0] for line in decoded[0].splitlines()
+    ]
+
+
+def test_encode_refuses_a_file_without_one_good_molecule(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.smi").write_text("C1CC\nhello\n")
+    code, _, err = molvae("encode", "in.smi", "-o", "z.csv", "--model", tiny_model)
+    assert code == 1
+    assert "none of the 2 molecules of in.smi can be encoded" in err.splitlines()[-1]
+
+
+def test_reconstruct_counts_what_comes_back(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.smi").write_text("c1ccccc1 benzene\nC1CC broken\n" + "C" * 500 + " polyethylene\n")
+    code, out, err = molvae("reconstruct", "in.smi", "--model", tiny_model)
+    assert code == 0, err
+    frame = pandas.read_csv(io.StringIO(out))
+    assert frame["id"].tolist() == ["benzene", "broken", "polyethylene"]
+    exact = frame["smiles"].map(lambda s: Chem.CanonSmiles(s) if s != "C1CC" else s) == frame["reconstructed"]
+    assert frame["exact"].tolist() == exact.tolist()
+    assert not frame["exact"][2], "a chain of 500 carbons is longer than the model writes"
+    assert f"{exact.sum()} of 3 came back exactly" in err
+    assert "1 of 3 rejected: not a valid SMILES" in err
+
+
+def test_interpolate_and_neighbours(molvae, tiny_model: Path) -> None:
+    code, out, err = molvae("interpolate", "c1ccccc1O", "CCCCN", "--steps", 5, "--mode", "spherical", "--model", tiny_model)
+    assert code == 0, err
+    assert pandas.read_csv(io.StringIO(out))["step"].tolist() == [0, 1, 2, 3, 4]
+    code, out, err = molvae("neighbours", "CC(=O)Oc1ccccc1C(=O)O", "-n", 5, "--sigma", 1, "--model", tiny_model)
+    assert code == 0, err
+    frame = pandas.read_csv(io.StringIO(out))
+    assert len(frame) == frame["smiles"].nunique() == 5
+    assert frame["similarity"].is_monotonic_decreasing
+
+
+def test_train_then_use_then_train_on(molvae, tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "data.csv.gz", "wt") as stream:
+        stream.write("name,structure\n")
+        stream.writelines(f"{name},{smiles}\n" for smiles, name in (line.split() for line in EXAMPLE.open()))
+        stream.write("broken,C1CC\nsilly,hello\n")
+    (tmp_path / "tiny.toml").write_text(to_toml(TINY))
+    train = ("train", "data.csv.gz", "-o", "run", "-c", "tiny.toml", "--smiles-col", "structure", *HERE)
+    code, _, err = molvae(*train, "--set", "training.molecules=2560")
+    assert code == 0, err
+    assert "2 molecules rejected: not a valid SMILES" in err
+    assert "Checkpoint: run/checkpoint" in err
+    code, _, err = molvae("encode", EXAMPLE, "-o", "z.npy", "--model", "run")
+    assert code == 0, err
+    assert np.load(tmp_path / "z.npy").shape == (124, 8)
+    code, _, err = molvae(*train, "--set", "training.molecules=3200")
+    assert code == 0, err
+    steps = [e["step"] for e in EventLog(tmp_path / "run" / "events.jsonl").read() if e["event"] == "evaluation"]
+    assert steps == [80, 100], "the second call went on from the first"
+    card = json.loads((tmp_path / "run" / "checkpoint" / "card.json").read_text())
+    assert card["molecules_shown"] == 3200
+
+
+def test_a_collapsed_model_ends_with_the_word_and_a_failure(molvae, tmp_path: Path) -> None:
+    # A weight of 10,000 on the rate pins the posterior to the prior: the latent space carries nothing.
+    collapse = {"model": {**TINY["model"], "kl_weight": "fixed", "kl_settings": {"beta": 1e4}}}
+    (tmp_path / "collapse.toml").write_text(to_toml({**TINY, **collapse}))
+    code, _, err = molvae("train", EXAMPLE, "-o", "run", "-c", "collapse.toml", "--set", "training.molecules=1600", *HERE)
+    assert code == 1
+    assert "collapsed" in err.splitlines()[-1]
+
+
+def test_evaluate_measures_reconstruction_and_samples(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    code, out, err = molvae("evaluate", tiny_model, "--data", EXAMPLE, "-n", 50)
+    assert code == 0, err
+    figures = {name: float(value) for name, value in re.findall(r"^(\w[\w ]*?)  +([\d.]+)", out, re.MULTILINE)}
+    assert figures["valid"] > 0.9
+    assert 0 <= figures["faithful"] <= figures["valid"]
+    # `reconstruct` counts the same thing on its own way.
+    expected = re.search(r"(\d+) of 124 came back exactly", molvae("reconstruct", EXAMPLE, "--model", tiny_model)[2])
+    assert figures["exact reconstruction from the mean"] == pytest.approx(int(expected.group(1)) / 124, abs=1e-4)
