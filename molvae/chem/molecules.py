@@ -40,7 +40,7 @@ def canonical(molecule: str | Mol) -> str | None:
 
 
 def random_smiles(mol: Mol, n: int, seed: int) -> list[str]:
-    """`n` isomeric SMILES of one molecule, each from a random atom in a random order (Arus-Pous et al., J. Cheminform. 11:71,
+    """`n` isomeric SMILES of one molecule, in random atom orders (Arus-Pous et al., J. Cheminform. 11:71,
     2019). They depend on `seed` alone; some may be equal."""
     with rdBase.BlockLogs():
         return list(Chem.MolToRandomSmilesVect(mol, n, randomSeed=seed % 2**31))

@@ -88,6 +88,10 @@ class RateTarget(KLWeight):
         high: float = 0.3,
     ) -> None:
         super().__init__()
+        if rate <= 0.0 or not all(len(entry) == 2 and entry[1] > 0.0 for entry in later):
+            raise ConfigError(f"rate must be above 0 and later a list of [step, rate], not {rate} and {later!r}.")
+        if not 0.0 < low <= start <= high:
+            raise ConfigError(f"it must hold that 0 < low <= start <= high, not {low}, {start}, {high}.")
         self.rate, self.later, self.gain = rate, sorted(later), gain
         self.low, self.high = math.log(low), math.log(high)
         self.register_buffer("log_beta", torch.tensor(math.log(start), dtype=torch.float64))

@@ -10,7 +10,7 @@ from drugs import SMILES
 from rdkit import Chem
 
 from molvae.chem import canonical
-from molvae.datasets import TokenTable, Tokenised, length_batches, read_smiles, tokenise
+from molvae.datasets import Tokenised, TokenTable, length_batches, read_smiles, tokenise
 from molvae.derivation import measure_properties
 from molvae.errors import DataError
 from molvae.tokens import BOS, EOS, PAD, Vocabulary
@@ -46,7 +46,8 @@ def test_a_column_can_be_named(tmp_path):
     [
         ("a.smi", b"", "holds no molecules"),
         ("a.smi", b"\n  \n", "holds no molecules"),
-        ("a.csv", b"", r"no column 'smiles' .*\(has: nothing\).*--smiles-col"),
+        ("a.csv", b"", "holds no molecules"),
+        ("a.csv", b"\n", r"no column 'smiles' .*\(has: nothing\).*--smiles-col"),
         ("a.csv", b"structure,logP\nCC,1\n", r"no column 'smiles' .*\(has: structure, logP\).*--smiles-col"),
         ("a.csv", b"smiles\n", "holds no molecules"),
         ("a.csv", b"smiles\n" + b"C" * 200_000 + b"\n", "is not a table: field larger"),
@@ -66,8 +67,9 @@ def test_a_bad_file_is_refused_with_its_name(tmp_path, name, content, message):
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"no file .*nowhere.smi"):
         read_smiles(tmp_path / "nowhere.smi")
+    (tmp_path / "folder.smi").mkdir()
     with pytest.raises(DataError, match="cannot read"):
-        read_smiles(tmp_path)
+        read_smiles(tmp_path / "folder.smi")
 
 
 # -- tables

@@ -42,7 +42,7 @@ class GaussianMixture(Prior):
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """(n, D) float32 draws."""
         weights, means, roots = (self.tensors[k].double() for k in ("weights", "means", "roots"))
-        component = torch.multinomial(weights, n, replacement=True, generator=generator)
+        component = torch.multinomial(weights, max(n, 1), replacement=True, generator=generator)[:n]  # it cannot draw none
         noise = torch.randn(n, means.shape[1], generator=generator, dtype=torch.float64)
         z = torch.empty_like(noise)
         for k in component.unique().tolist():  # by component: a root a row would take n D^2 numbers

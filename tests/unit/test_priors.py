@@ -1,0 +1,102 @@
+"""Priors by number: densities against scipy and scikit-learn, maximum likelihood by hand, a flow on a known target."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn.mixture import GaussianMixture
+
+from molvae.models.priors.base import PRIORS
+from molvae.randomness import torch_stream
+
+
+@pytest.fixture(scope="module")
+def latents():
+    noise = torch.randn(800, 4, generator=torch_stream(0))
+    return noise @ torch.tensor([[1.0, 0.5, 0, 0], [0, 0.7, 0, 0], [0, 0, 0.2, -0.1], [0, 0, 0, 0.5]]) + torch.arange(4.0)
+
+
+def test_the_standard_normal_is_scipys(latents):
+    prior = PRIORS.build("normal")
+    prior.fit(latents, 0)
+    np.testing.assert_allclose(prior.log_prob(latents), stats.norm.logpdf(latents.numpy()).sum(1), rtol=1e-5)
+    assert stats.kstest(prior.sample(5000, torch_stream(1)).flatten().numpy(), "norm").pvalue > 1e-3
+
+
+def test_the_gaussian_is_the_maximum_likelihood_fit(latents):
+    prior = PRIORS.build("gaussian")
+    prior.fit(latents, 0)
+    x = latents.double().numpy()
+    reference = stats.multivariate_normal(x.mean(0), np.cov(x.T))
+    np.testing.assert_allclose(prior.log_prob(latents), reference.logpdf(x), rtol=1e-4)
+    # Whitened draws are standard normal, along the eigenvectors of numpy's covariance.
+    values, vectors = np.linalg.eigh(np.cov(x.T))
+    white = (prior.sample(4000, torch_stream(2)).double().numpy() - x.mean(0)) @ vectors / np.sqrt(values)
+    assert min(stats.kstest(white[:, i], "norm").pvalue for i in range(4)) > 1e-3
+
+
+def test_the_mixture_has_scikit_learns_density(latents):
+    prior = PRIORS.build("mixture", {"components": 3})
+    latents = torch.cat([latents, latents * 0.3 - 4.0])
+    prior.fit(latents, 0)
+    reference = GaussianMixture(len(prior.tensors["weights"]))
+    reference.weights_ = prior.tensors["weights"].numpy()
+    reference.means_ = prior.tensors["means"].numpy()
+    roots = prior.tensors["roots"].numpy()
+    reference.covariances_ = roots @ roots.transpose(0, 2, 1)
+    reference.precisions_cholesky_ = np.stack([np.linalg.inv(root).T for root in roots])
+    np.testing.assert_allclose(prior.log_prob(latents), reference.score_samples(latents.double().numpy()), rtol=1e-6)
+    assert float(prior.tensors["weights"].sum()) == pytest.approx(1.0)
+    # Each component's share of samples is its weight.
+    z = prior.sample(6000, torch_stream(3))
+    nearest = reference.predict(z.double().numpy())
+    weights, expected = reference.weights_, reference.predict(latents.double().numpy())
+    found = np.bincount(nearest, minlength=3) / 6000
+    np.testing.assert_allclose(found, np.bincount(expected, minlength=3) / len(expected), atol=0.04)
+    assert weights.shape == (3,)
+
+
+def test_a_mixture_is_likelier_than_one_gaussian_on_two_clouds():
+    noise = torch.randn(1000, 2, generator=torch_stream(4))
+    clouds = 0.3 * noise + torch.where(torch.arange(1000)[:, None] < 400, 2.0, -2.0)
+    mean = {}
+    for name in ("gaussian", "mixture"):
+        prior = PRIORS.build(name, {"components": 2} if name == "mixture" else None)
+        prior.fit(clouds, 0)
+        mean[name] = float(prior.log_prob(clouds).mean())
+    # The true density: entropy of the noise and of the choice between the clouds.
+    entropy = 2 * (0.5 * math.log(2 * math.pi * math.e) + math.log(0.3)) - 0.4 * math.log(0.4) - 0.6 * math.log(0.6)
+    assert mean["mixture"] == pytest.approx(-entropy, abs=0.1)
+    assert mean["gaussian"] < mean["mixture"] - 0.5
+
+
+def test_components_are_capped_by_the_number_of_latents():
+    latents = torch.randn(50, 4, generator=torch_stream(5))
+    prior = PRIORS.build("mixture", {"components": 64})
+    prior.fit(latents, 0)
+    assert len(prior.tensors["weights"]) == 50 // (4 * 4)
+
+
+def test_the_flow_learns_a_density_that_no_gaussian_has():
+    true = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(torch.tensor([0.7, 0.3])),
+        torch.distributions.MultivariateNormal(
+            torch.tensor([[-0.6, 0.0, 0.0], [1.4, 0.5, -1.0]]),
+            torch.stack([torch.diag(torch.tensor([0.2, 0.5, 0.3])), torch.eye(3) - 0.4 * (1 - torch.eye(3))]),
+        ),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # torch.distributions draw globally
+        latents, fresh = true.sample((4000,)), true.sample((200,))
+    fits = {}
+    for name, settings in (("gaussian", {}), ("flow", {"width": 48, "blocks": 2, "steps": 400})):
+        prior = PRIORS.build(name, settings)
+        prior.fit(latents, 0)
+        fits[name] = float((true.log_prob(fresh) - prior.log_prob(fresh)).mean())  # KL divergence in nats, estimated
+    assert -0.05 < fits["flow"] < 0.12 < fits["gaussian"]
+    z = prior.sample(2000, torch_stream(7))
+    # The other direction, on the flow's own samples: it puts no mass where there is none.
+    assert float((prior.log_prob(z[:200]) - true.log_prob(z[:200])).mean()) < 0.15
+    assert float((z[:, 0] > 0.5).float().mean()) == pytest.approx(float((latents[:, 0] > 0.5).float().mean()), abs=0.05)
