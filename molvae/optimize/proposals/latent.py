@@ -1,8 +1,12 @@
 """Proposals from the latent space: steps around good molecules, crossover of their latents, and draws from the prior.
 
 Steps are preconditioned Crank-Nicolson moves (Cotter et al., Stat. Sci. 28:424, 2013), z' = m + sqrt(1 - s^2) (z - m) + s e
-with e from N(0, diag(v)), m and v the mean and variance of the model's prior: whatever the step size s in (0, 1], they do
-not leave the region where the decoder was trained, which plain Gaussian steps do in many dimensions.
+with m the mean of the model's prior and m + e a draw from it: if the prior is a Gaussian, it stays as it is at any step size
+s in (0, 1], so that children do not leave the region where the decoder was trained. Plain Gaussian steps do, in many
+dimensions.
+
+Children of steps and crossovers may be molecules that the SELFIES grammar had to repair: they are what their latent decodes
+to, and the surrogate judges the molecule. Draws from the prior are faithful, because they are measured unjudged.
 
 Shapes: N parents, D latent dimensions, n children.
 """
@@ -10,10 +14,12 @@ Shapes: N parents, D latent dimensions, n children.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
+from molvae.chem.filters import problems
+from molvae.chem.molecules import parse
 from molvae.history import Proposal
 from molvae.optimize.proposals.base import PROPOSALS, ProposalSource
 from molvae.optimize.space import SearchSpace
@@ -50,11 +56,23 @@ class LatentSource(ProposalSource):
         z = np.asarray(rows, dtype=np.float64).reshape(len(rows), self.space.model.latent_size)
         return z if keep_missing else z[np.isfinite(z).all(axis=1)]
 
-    def decoded(self, z: np.ndarray) -> list[Proposal]:
-        """The molecules of (n, D) latents, unfaithful decodes left out, each with the latent it was decoded from."""
+    def decoded(self, z: np.ndarray, *, repaired: bool) -> list[Proposal]:
+        """The molecules of (n, D) latents, each with its latent; rows without a valid molecule are left out.
+
+        So are unfaithful molecules, or with `repaired` only those of them that are not sane.
+        """
+        children = []
         z = np.asarray(z, dtype=np.float32)
-        children = zip(z, self.space.model.decode(z), strict=True)
-        return [Proposal(d.smiles, self.name, row) for row, d in children if d.faithful and d.smiles is not None]
+        for row, decoded in zip(z, self.space.model.decode(z), strict=True):
+            if decoded.smiles is not None and (decoded.faithful or (repaired and _sane(decoded.smiles))):
+                children.append(Proposal(decoded.smiles, self.name, row))
+        return children
+
+
+@lru_cache(maxsize=20_000)
+def _sane(smiles: str) -> bool:
+    mol = parse(smiles)
+    return mol is not None and not problems(mol)
 
 
 @PROPOSALS.register("latent_step")
@@ -76,11 +94,11 @@ class LatentStep(LatentSource):
         z = self.latents(parents)
         if not len(z):
             return []
-        mean, sd = self.prior_moments
+        mean, _ = self.prior_moments
         centre = z[rng.integers(len(z), size=n)]
         step = np.exp(rng.uniform(np.log(self.smallest), np.log(self.largest), size=(n, 1)))
-        noise = rng.standard_normal(centre.shape) * sd
-        return self.decoded(mean + np.sqrt(1.0 - step**2) * (centre - mean) + step * noise)
+        noise = self.space.model.sample_latents(n, seed=int(rng.integers(2**62))) - mean
+        return self.decoded(mean + np.sqrt(1.0 - step**2) * (centre - mean) + step * noise, repaired=True)
 
 
 @PROPOSALS.register("latent_crossover")
@@ -96,7 +114,7 @@ class LatentCrossover(LatentSource):
         first = rng.integers(len(z), size=n)
         second = (first + rng.integers(1, len(z), size=n)) % len(z)  # never the same parent
         share = rng.uniform(-0.1, 0.6, size=(n, 1))
-        return self.decoded(z[first] + share * (z[second] - z[first]))
+        return self.decoded(z[first] + share * (z[second] - z[first]), repaired=True)
 
 
 @PROPOSALS.register("prior")
@@ -106,4 +124,4 @@ class PriorSample(LatentSource):
     name = "prior"
 
     def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
-        return self.decoded(self.space.model.sample_latents(n, seed=int(rng.integers(2**62))))
+        return self.decoded(self.space.model.sample_latents(n, seed=int(rng.integers(2**62))), repaired=False)

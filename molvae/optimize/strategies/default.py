@@ -18,12 +18,13 @@ from molvae.optimize.acquisition import best_rank, choose_batch, ucb_weights, up
 from molvae.optimize.credit import source_shares
 from molvae.optimize.features import FeatureCache
 from molvae.optimize.proposals.base import PROPOSALS
+from molvae.optimize.proposals.latent import PriorSample
 from molvae.optimize.space import SearchSpace
 from molvae.optimize.strategies.base import STRATEGIES, Strategy
 from molvae.optimize.surrogate import Hyperparameters, StructureGP, active_set, score_units
 from molvae.randomness import stream
 
-SOURCES = ("graph_crossover", "graph_mutation", "latent_step", "latent_crossover", "prior")
+SOURCES = ("graph_crossover", "graph_mutation", "latent_step", "latent_crossover")
 
 
 @STRATEGIES.register("default")
@@ -37,6 +38,7 @@ class Default(Strategy):
     sources: proposal sources, names of `molvae.optimize.proposals`.
     generations, children: generations of the pool in each round, and children made in each.
     parents, survivors: molecules of the history, and of the pool, that may have children.
+    immigrants: unmeasured draws from the prior that join the parents of a round: new rings and groups for crossover, free.
     ucb_low, ucb_high: range of the confidence bounds' weights, in standard deviations.
     active: most molecules the surrogate is fitted to; the cost of a round stays flat beyond.
     """
@@ -54,17 +56,19 @@ class Default(Strategy):
         children: int = 300,
         parents: int = 100,
         survivors: int = 60,
-        ucb_low: float = 0.03,
-        ucb_high: float = 3.0,
+        immigrants: int = 50,
+        ucb_low: float = 0.01,
+        ucb_high: float = 0.5,
         active: int = 1500,
     ) -> None:
         super().__init__(space, initial=initial, batch=batch)
         self.first_batch, self.ramp = first_batch, ramp
         self.sources = {name: PROPOSALS.build(name, None, space) for name in sources}
         self.generations, self.children = generations, children
-        self.parents, self.survivors = parents, survivors
+        self.parents, self.survivors, self.immigrants = parents, survivors, immigrants
         self.ucb_low, self.ucb_high = ucb_low, ucb_high
         self.active = active
+        self._prior = PriorSample(space)
         self._gp = StructureGP(FeatureCache())
         self._learned: tuple[tuple, Hyperparameters] | None = None  # of one history prefix: memory, not state
 
@@ -118,9 +122,10 @@ class Default(Strategy):
 
         pool: dict[str, Proposal] = {}
         mean, variance = np.zeros((2, 0)), np.zeros((2, 0))
-        parents = elites(self.parents)
+        immigrants = self._prior.propose([], self.immigrants, rng)
+        parents = elites(self.parents) + immigrants
         for _ in range(self.generations):
-            fresh: dict[str, Proposal] = {}
+            fresh = {p.smiles: p for p in immigrants if p.smiles not in history.known and p.smiles not in pool}
             for name, source in self.sources.items():
                 for child in source.propose(parents, round(shares[name] * self.children), rng):
                     if child.smiles not in history.known and child.smiles not in pool:
@@ -132,7 +137,7 @@ class Default(Strategy):
             candidates = list(pool.values())
             rank = best_rank(upper_confidence_bounds(mean, variance, weights)) if candidates else np.zeros(0)
             survivors = [candidates[i] for i in np.argsort(rank, kind="stable")[: self.survivors]]
-            parents = survivors + elites(self.parents // 2)
+            parents = survivors + elites(self.parents // 2) + immigrants
         return list(pool.values()), mean, variance
 
 

@@ -55,7 +55,7 @@ class Turbo(Strategy):
         near = np.sort(np.argsort(((x - centre) ** 2).sum(axis=1), kind="stable")[: self.active])
         picks = thompson_picks(x[near], y[near], centre, region.length, 4 * n, self.candidates, child_seed(seed, "turbo"))
         fresh: dict[str, Proposal] = {}
-        for child in self._latent.decoded(self._to_latent(picks)):
+        for child in self._latent.decoded(self._to_latent(picks), repaired=True):
             if child.smiles not in history.known:
                 fresh.setdefault(child.smiles, Proposal(child.smiles, "turbo", child.z))
         # A region whose molecules are all known has nothing more to give; draws from the prior keep the search moving.
