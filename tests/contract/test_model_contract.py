@@ -1,0 +1,172 @@
+"""What every registered model promises, with every pairing of registered encoders and decoders.
+
+A new variant in molvae/models/ is covered by these tests without a new one.
+"""
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from drugs import SMILES
+from torch import nn
+
+from molvae.checkpoint import Checkpoint, load, save
+from molvae.datasets import tokenise
+from molvae.models.decoding import strings, write
+from molvae.models.networks import DECODERS, ENCODERS
+from molvae.models.sequence_vae import MODELS, Batch
+from molvae.randomness import torch_stream
+from molvae.tokens import PAD
+from molvae.training import Examples, TrainSettings, fit
+
+ENCODER_SIZES = {"gru": {"hidden": 40, "embedding": 24}, "transformer": {"width": 48, "layers": 1, "heads": 2}}
+DECODER_SIZES = {"gru": {"hidden": 96, "embedding": 24}, "transformer": {"width": 48, "layers": 2, "heads": 2, "memory": 2}}
+CASES = list(product(MODELS.names(), ENCODERS.names(), DECODERS.names()))
+TRAINING = TrainSettings(
+    molecules=64 * 130, batch_size=64, learning_rate=1e-2, warmup=15, ema=0.8, precision="float32", evaluate_every=10**9
+)
+
+
+def settings(encoder, decoder, **more):
+    return {
+        "latent": 32,
+        "encoder": encoder,
+        "encoder_settings": ENCODER_SIZES.get(encoder, {}),
+        "decoder": decoder,
+        "decoder_settings": DECODER_SIZES.get(decoder, {}),
+        "kl_weight": "fixed",
+        "kl_settings": {"beta": 0.001},
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def data():
+    """64 drugs: the 64 shortest, in words."""
+    return tokenise(sorted(SMILES, key=len)[:64], words=100)
+
+
+def build(case, vocabulary, **more):
+    torch.manual_seed(0)
+    name, encoder, decoder = case
+    return MODELS.build(name, settings(encoder, decoder, **more), len(vocabulary))
+
+
+def losses(model, batch, player="vae"):
+    return model.losses(batch, 0, player, torch_stream(0, "loss"))
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def trained(request, data, tmp_path_factory):
+    """A model of each kind, trained on the 64 molecules alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    model = fit(build(request.param, data.vocabulary), Examples(data.table), TRAINING, tmp_path_factory.mktemp("fit"))
+    torch.set_num_threads(threads)
+    return request.param, model
+
+
+def test_it_can_learn_64_molecules_by_heart(trained, data):
+    _, model = trained
+    model.eval()
+    with torch.no_grad():
+        means = model.encode(data.table.batch(torch.arange(64)))
+    decoded = [data.vocabulary.derive(text) for text in strings(data.vocabulary, write(model, means))]
+    assert sum(d.smiles == smiles for d, smiles in zip(decoded, data.smiles, strict=True)) >= 61
+    assert sum(d.faithful for d in decoded) >= 61
+
+
+def test_writing_step_by_step_equals_teacher_forcing(trained, data):
+    _, model = trained
+    model.eval()
+    ids = data.table.batch(torch.arange(0, 64, 7))
+    with torch.no_grad():
+        z = model.encode(ids)
+        logits = model.decoder(ids, z)
+        state = model.decoder.start(z, ids.shape[1])
+        for t in range(ids.shape[1]):
+            step, state = model.decoder.step(ids[:, t], state)
+            torch.testing.assert_close(step, logits[:, t], rtol=1e-3, atol=1e-3)
+
+
+def test_a_saved_model_is_the_same_model(trained, data, tmp_path):
+    (name, encoder, decoder), model = trained
+    config = {"name": name, **settings(encoder, decoder)}
+    save(tmp_path, Checkpoint(model, data.vocabulary, config), half=False)
+    loaded = load(tmp_path)
+    assert loaded.config == config and loaded.vocabulary == data.vocabulary
+    for key, value in model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[key], value.to(loaded.model.state_dict()[key].dtype)), key
+    ids = data.table.batch(torch.arange(8))
+    model.eval()
+    with torch.no_grad():
+        assert torch.equal(loaded.model.encode(ids), model.encode(ids))
+        assert torch.equal(write(loaded.model, model.encode(ids)), write(model, model.encode(ids)))
+
+
+def test_its_own_prior_decodes_to_strings_of_its_vocabulary(trained, data):
+    _, model = trained
+    model.eval()
+    z = model.sample_prior(30, torch_stream(1))
+    assert z.shape == (30, model.latent_tokens, model.latent_size) and bool(z.isfinite().all())
+    assert torch.equal(z, model.sample_prior(30, torch_stream(1)))
+    decoded = [data.vocabulary.derive(text) for text in strings(data.vocabulary, write(model, z))]
+    assert sum(d.smiles is not None for d in decoded) >= 25  # nearly any SELFIES string is some molecule
+    assert len({d.smiles for d in decoded}) >= 10
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+class TestLoss:
+    """The loss of an untrained model, where nothing is small."""
+
+    def test_it_is_a_mean_over_molecules(self, case, data):
+        model = build(case, data.vocabulary).eval()
+        model._noise = lambda shape, generator: torch.zeros(tuple(shape))  # each row's own noise would differ by its place
+        ids = data.table.batch(torch.arange(24))
+        whole = losses(model, Batch(ids))
+        alone = [losses(model, Batch(ids[i : i + 1])) for i in range(24)]
+        for term in ("loss", "nll", "rate"):
+            mean = sum(float(one[term].detach()) for one in alone) / 24
+            assert float(whole[term].detach()) == pytest.approx(mean, rel=1e-4)
+        double = losses(model, Batch(torch.cat([ids, ids])))
+        torch.testing.assert_close(double["loss"], whole["loss"], rtol=1e-4, atol=1e-4)
+
+    def test_padding_changes_nothing(self, case, data):
+        model = build(case, data.vocabulary).eval()
+        ids = data.table.batch(torch.arange(24))
+        padded = nn.functional.pad(ids, (0, 11), value=PAD)
+        for term, value in losses(model, Batch(padded)).items():
+            torch.testing.assert_close(value, losses(model, Batch(ids))[term], rtol=1e-4, atol=1e-4)
+
+    def test_an_untrained_model_is_near_the_uniform_guess(self, case, data):
+        model = build(case, data.vocabulary).eval()
+        terms = losses(model, Batch(data.table.batch(torch.arange(64))))
+        uniform = float((data.table.lengths + 1).float().mean()) * math.log(len(data.vocabulary))
+        assert float(terms["nll"].detach()) == pytest.approx(uniform, rel=0.35)  # nats per molecule, end token included
+        assert float(terms["rate"].detach()) > 0
+
+    def test_gradient_reaches_every_parameter(self, case, data):
+        model = build(case, data.vocabulary, properties=2, word_dropout=0.1)
+        properties = torch.randn(64, 2, generator=torch_stream(2))
+        for player, parameters in model.players().items():
+            model.zero_grad()
+            losses(model, Batch(data.table.batch(torch.arange(64)), properties=properties), player)["loss"].backward()
+            of_player = {id(p) for p in parameters}
+            for name, parameter in model.named_parameters():
+                if id(parameter) in of_player:
+                    assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
+                    assert float(parameter.grad.abs().max()) > 0, name
+
+    def test_the_encoder_reads_the_source_and_the_decoder_writes_the_ids(self, case, data):
+        model = build(case, data.vocabulary).eval()
+        ids, other = data.table.batch(torch.arange(0, 20)), data.table.batch(torch.arange(20, 40))
+        terms = losses(model, Batch(ids, source=other))
+        mean, log_var = model.posterior(other)
+        torch.testing.assert_close(terms["rate"], model.kl(mean, log_var).sum(1).mean())
+        assert not torch.isclose(terms["rate"], losses(model, Batch(ids))["rate"], rtol=1e-3)
+
+    def test_the_same_generator_gives_the_same_loss(self, case, data):
+        model = build(case, data.vocabulary, word_dropout=0.3)
+        batch = Batch(data.table.batch(torch.arange(10)))
+        assert torch.equal(losses(model, batch)["loss"], losses(model, batch)["loss"])
