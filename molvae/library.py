@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -328,6 +329,7 @@ _plan: Plan | None = None  # of a worker process, set once when it starts
 
 def _begin(plan: Plan) -> None:
     global _plan
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     _plan = plan
 
 

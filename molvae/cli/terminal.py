@@ -24,7 +24,9 @@ class Verbs(TyperGroup):
 
     def invoke(self, context: typer.Context) -> Any:
         try:
-            return super().invoke(context)
+            result = super().invoke(context)
+            sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the end
+            return result
         except MolvaeError as error:
             say(f"molvae: {error}")
             raise typer.Exit(exit_code(error)) from error

@@ -251,6 +251,18 @@ def test_a_mistake_is_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("redirection", "sentence"), [("> /dev/full", "No space left on device"), ("| head -1", "")])
+def test_output_that_cannot_be_written_is_no_traceback(tmp_path: Path, redirection: str, sentence: str) -> None:
+    command = f"set -o pipefail; {sys.executable} -m molvae oracle list {redirection}"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    assert sentence in done.stderr
+    assert done.returncode == 1 or not sentence
+
+
 def test_a_typing_error_in_an_option_is_shown_with_the_usage(molvae) -> None:
     outcome = molvae("optimize", "QED", "--budgt", "5")
     assert outcome.code == 2
