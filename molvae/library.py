@@ -321,7 +321,7 @@ def _rounded(name: str, value: float) -> float | int:
 
 def _kind(reason: str) -> str:
     """A reason without its numbers and symbols, so that alike reasons are counted together."""
-    return re.sub(r"^\d+ of \d+ ", "", reason.split(":")[0])
+    return re.sub(r"^\d+ (of \d+ )?", "", reason.split(":")[0])
 
 
 _plan: Plan | None = None  # of a worker process, set once when it starts
