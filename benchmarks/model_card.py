@@ -11,6 +11,7 @@ possible (10,000 random training molecules scored by the same code) and n-gram m
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -47,6 +48,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--test-rows", type=int, help="reconstruct only the first N test rows, for a quick look")
+    parser.add_argument("--beams", type=int, default=16, help="beams of consistent decoding, reported beside greedy")
     parser.add_argument("--prior", action="append", help="measure only this prior (repeatable; default: all the model has)")
     parser.add_argument("--no-baselines", action="store_true", help="leave out the perfect sampler and the n-gram models")
     parser.add_argument("--write-card", action="store_true", help="store the result as the section `measured` of card.json")
@@ -69,11 +71,14 @@ def main() -> None:
 
     # 1. Does a molecule come back?
     rows: list[dict[str, object]] = []
-    for kind in ("mean", "sample"):
+    for kind, beams in itertools.product(("mean", "sample"), (0, args.beams)):
         started = time.perf_counter()
-        found = reconstruction(model, test, sample=kind == "sample", seed=args.seed, progress=show_progress(kind))
-        rows.append({"set": f"reconstruction from the {kind}", **asdict(found), "seconds": time.perf_counter() - started})
-        print(f"exact reconstruction from the {kind}: {found.exact:.4f} ({found.stereo_free:.4f} without stereo)")
+        name = f"reconstruction from the {kind}, " + (f"{beams} beams" if beams else "greedy")
+        found = reconstruction(
+            model, test, sample=kind == "sample", seed=args.seed, beams=beams, progress=show_progress(name)
+        )
+        rows.append({"set": name, **asdict(found), "seconds": time.perf_counter() - started})
+        print(f"{name}: {found.exact:.4f} ({found.stereo_free:.4f} without stereo)", flush=True)
 
     # 2. What comes out of each prior, beside the best possible and the n-gram floor?
     train = tokenise(split.train, words=0, workers=args.workers, progress=show_progress("training set"))

@@ -17,6 +17,7 @@ from molvae.checkpoint import load as load_checkpoint
 from molvae.datasets import TokenTable
 from molvae.derivation import derive_strings, encode_strings
 from molvae.errors import ConfigError, InvalidMolecule, nearest
+from molvae.models.consistent import write_consistent
 from molvae.models.decoding import strings, write
 from molvae.randomness import child_seed, torch_stream
 from molvae.tokens import Decoded
@@ -93,19 +94,33 @@ class Model:
     # -- latents to molecules
 
     def decode(
-        self, z: np.ndarray, *, n: int = 1, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
+        self, z: np.ndarray, *, n: int = 1, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0, beams: int = 0
     ) -> list[Decoded]:
-        """The molecules of latents (N, D): n a point, those of a point together. Greedy at temperature 0."""
-        return self._spread(derive_strings, self.write(z, n=n, temperature=temperature, top_p=top_p, seed=seed))
+        """The molecules of latents (N, D): n a point, those of a point together. Greedy at temperature 0.
 
-    def write(self, z: np.ndarray, *, n: int = 1, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0) -> list[str]:
+        beams: if positive, the encoder chooses among that many strings of a beam search (`models/consistent.py`) where the
+        greedy string is not the latent's own: slower, and right more often. It takes the place of temperature and top_p.
+        """
+        written = self.write(z, n=n, temperature=temperature, top_p=top_p, seed=seed, beams=beams)
+        return self._spread(derive_strings, written)
+
+    def write(
+        self, z: np.ndarray, *, n: int = 1, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0, beams: int = 0
+    ) -> list[str]:
         """The SELFIES strings that the decoder writes, before they are read as molecules; parameters as in `decode`."""
+        if beams and (temperature or top_p < 1.0):
+            raise ConfigError(
+                "beams choose the most consistent string: leave temperature at 0 and top_p at 1, or beams at 0."
+            )
         points = torch.from_numpy(self._points(z)).repeat_interleave(n, 0)
         written: list[str] = []
         for batch, part in enumerate(points.split(BATCH)):
             latents = part.view(len(part), self.vae.latent_tokens, -1)
             generator = torch_stream(seed, "decode", batch)
-            rows = write(self.vae, latents, temperature=temperature, top_p=top_p, generator=generator)
+            if beams:
+                rows = write_consistent(self.vae, latents, beams)
+            else:
+                rows = write(self.vae, latents, temperature=temperature, top_p=top_p, generator=generator)
             written += strings(self.vocabulary, rows)
         return written
 
@@ -166,12 +181,14 @@ class Model:
 
     # -- what latents are for
 
-    def reconstruct(self, smiles: Sequence[str], *, sample: bool = False, seed: int = 0) -> list[Decoded | None]:
-        """Encode and decode greedily; None where a molecule cannot be encoded."""
+    def reconstruct(
+        self, smiles: Sequence[str], *, sample: bool = False, seed: int = 0, beams: int = 0
+    ) -> list[Decoded | None]:
+        """Encode and decode, greedily or with `beams`; None where a molecule cannot be encoded."""
         z = self.encode(smiles, sample=sample, seed=seed)
         known = np.flatnonzero(~np.isnan(z[:, 0]))
         results: list[Decoded | None] = [None] * len(z)
-        for i, decoded in zip(known.tolist(), self.decode(z[known]) if len(known) else [], strict=True):
+        for i, decoded in zip(known.tolist(), self.decode(z[known], beams=beams) if len(known) else [], strict=True):
             results[i] = decoded
         return results
 

@@ -30,7 +30,7 @@ class Autoencoder(Protocol):
     """What is needed of a model here; `molvae.generation.Model` is one."""
 
     def encode(self, smiles: Sequence[str], *, sample: bool = False, seed: int = 0) -> np.ndarray: ...
-    def decode(self, z: np.ndarray) -> list[Decoded]: ...
+    def decode(self, z: np.ndarray, *, beams: int = 0) -> list[Decoded]: ...
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,14 @@ def reconstruct(
     *,
     sample: bool = False,
     seed: int = 0,
+    beams: int = 0,
     batch: int = 1024,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[str, Decoded | None]]:
-    """For each molecule, in order: its SMILES as given and what it decodes to (greedily), or None if it cannot be encoded.
+    """For each molecule, in order: its SMILES as given and what it decodes to, or None if it cannot be encoded.
 
     sample: decode a draw from the posterior, seeded by `seed`, in place of the posterior mean.
+    beams: 0 for greedy decoding, or the beams of consistent decoding.
     progress: called with (molecules done, all) after every batch.
     """
     for start in range(0, len(smiles), batch):
@@ -68,7 +70,7 @@ def reconstruct(
         z = model.encode(chunk, sample=True, seed=child_seed(seed, "reconstruct", start)) if sample else model.encode(chunk)
         known = np.flatnonzero(~np.isnan(z).any(axis=1))
         decoded: list[Decoded | None] = [None] * len(chunk)
-        for row, answer in zip(known, model.decode(z[known]) if len(known) else [], strict=True):
+        for row, answer in zip(known, model.decode(z[known], beams=beams) if len(known) else [], strict=True):
             decoded[row] = answer
         yield from zip(chunk, decoded, strict=True)
         if progress:
@@ -81,6 +83,7 @@ def reconstruction(
     *,
     sample: bool = False,
     seed: int = 0,
+    beams: int = 0,
     batch: int = 1024,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reconstruction:
@@ -90,7 +93,7 @@ def reconstruction(
     exact = stereo_free = unfaithful = unencodable = n_misses = 0
     similarity = 0.0
     pairs: list[tuple[str, str]] = []  # misses of which the fingerprints are still to be compared
-    for given, decoded in reconstruct(model, smiles, sample=sample, seed=seed, batch=batch, progress=progress):
+    for given, decoded in reconstruct(model, smiles, sample=sample, seed=seed, beams=beams, batch=batch, progress=progress):
         if decoded is None:
             unencodable += 1
             continue

@@ -11,10 +11,13 @@ from molvae.randomness import stream
 
 @PRIORS.register("mixture")
 class GaussianMixture(Prior):
-    """sum_k w_k N(m_k, S_k). `components` is capped so that each has at least 4 D latents for its covariance."""
+    """sum_k w_k N(m_k, S_k). `components` is capped so that each has at least 4 D latents for its covariance.
 
-    def __init__(self, *, components: int = 64, iterations: int = 25) -> None:
-        self.components, self.iterations = components, iterations
+    EM runs on at most `latents` of them: each step costs components x latents x D^2.
+    """
+
+    def __init__(self, *, components: int = 64, iterations: int = 25, latents: int = 50_000) -> None:
+        self.components, self.iterations, self.latents = components, iterations, latents
         self.tensors = {}
 
     def fit(self, latents: Tensor, seed: int) -> None:
@@ -24,6 +27,9 @@ class GaussianMixture(Prior):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture as EM
 
+        if len(latents) > self.latents:
+            chosen = stream(seed, "mixture rows").permutation(len(latents))[: self.latents]
+            latents = latents[torch.from_numpy(chosen)]
         rows, size = latents.shape
         em = EM(
             max(1, min(self.components, rows // (4 * size))), max_iter=self.iterations, reg_covar=1e-5, tol=1e-3,
