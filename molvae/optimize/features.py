@@ -10,6 +10,7 @@ Shapes: N molecules, W columns of the written-out counts, P descriptors.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,9 +60,10 @@ def descriptors(mol: Mol) -> np.ndarray:
     """(P,) float64: properties and element counts in the units above."""
     values = properties(mol, tuple(DESCRIPTOR_UNITS))
     scaled = [values[name] / unit for name, unit in DESCRIPTOR_UNITS.items()]
-    symbols = [atom.GetSymbol() for atom in mol.GetAtoms()]
-    hydrogens = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
-    return np.array([*scaled, *(symbols.count(e) for e in ELEMENTS), hydrogens / HYDROGEN_UNIT], dtype=np.float64)
+    atoms = [(atom.GetSymbol(), atom.GetTotalNumHs()) for atom in mol.GetAtoms()]
+    counts = Counter(symbol for symbol, _ in atoms)
+    hydrogens = sum(n for _, n in atoms) / HYDROGEN_UNIT
+    return np.array([*scaled, *(counts[element] for element in ELEMENTS), hydrogens], dtype=np.float64)
 
 
 class FeatureCache:
