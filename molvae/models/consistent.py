@@ -53,7 +53,7 @@ def beam_search(model: SequenceVAE, z: Tensor, width: int, max_length: int = MAX
 
 @torch.inference_mode()
 def log_posterior(model: SequenceVAE, written: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """written (B, T), z (B, K, D) -> (B,) log q(z|x) up to a constant, and (B,) squared distance in variances, a dimension."""
+    """written (B, T), z (B, K, D) -> log q(z|x) up to a constant, and squared distance in variances a dimension; (B,)."""
     begin = torch.full((len(written), 1), BOS, dtype=torch.long, device=written.device)
     mean, log_var = model.posterior(torch.cat([begin, written], 1))
     square = ((z - mean).square() / log_var.exp()).flatten(1)

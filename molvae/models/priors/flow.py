@@ -28,13 +28,21 @@ BATCH = 512
 class Flow(Prior):
     """Residual MLP of `blocks` blocks of `width` units, its time entering every block; Heun's method over `ode_steps`.
 
-    Latents are standardised by dimension first. `steps` of AdamW on batches of 512 with cosine decay and averaged weights.
+    Latents are standardised by dimension first. `steps` of AdamW, or `epochs` over the latents if these are fewer steps, on
+    batches of 512 with cosine decay and averaged weights.
     """
 
     def __init__(
-        self, *, width: int = 512, blocks: int = 4, steps: int = 4000, learning_rate: float = 2e-3, ode_steps: int = 30
+        self,
+        *,
+        width: int = 512,
+        blocks: int = 4,
+        steps: int = 4000,
+        epochs: int = 40,
+        learning_rate: float = 2e-3,
+        ode_steps: int = 30,
     ) -> None:
-        self.width, self.blocks, self.steps = width, blocks, steps
+        self.width, self.blocks, self.steps, self.epochs = width, blocks, steps, epochs
         self.learning_rate, self.ode_steps = learning_rate, ode_steps
         self.tensors = {}
 
@@ -46,14 +54,15 @@ class Flow(Prior):
         averaged = {k: v.detach().clone() for k, v in weights.items()}
         optimizer = torch.optim.AdamW(weights.values(), self.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
         generator = torch.Generator()
-        for step in range(self.steps):
+        steps = min(self.steps, max(100, math.ceil(self.epochs * len(data) / BATCH)))
+        for step in range(steps):
             generator.manual_seed(child_seed(seed, "flow", step))
             x1 = data[torch.randint(len(data), (BATCH,), generator=generator)]
             x0 = torch.randn(x1.shape, generator=generator)
             t = torch.rand(len(x1), 1, generator=generator)
             loss = (velocity(weights, (1 - t) * x0 + t * x1, t) - (x1 - x0)).square().mean()
             optimizer.param_groups[0]["lr"] = (
-                self.learning_rate * min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+                self.learning_rate * min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / steps))
             )
             optimizer.zero_grad()
             loss.backward()
@@ -63,7 +72,7 @@ class Flow(Prior):
                 for name, value in weights.items():
                     averaged[name].lerp_(value, 1 - decay)
             if step % 500 == 0:
-                log.info("flow prior: step %d of %d, loss %.4f", step, self.steps, float(loss.detach()))
+                log.info("flow prior: step %d of %d, loss %.4f", step, steps, float(loss.detach()))
         self.tensors = {**averaged, "mean": mean, "scale": scale}
 
     def _first_weights(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
