@@ -26,3 +26,47 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models") / "tiny"
     train(EXAMPLE, out, config=TINY, device="cpu")
     return out
+
+
+SMALL = {
+    "data": {"words": 60, "properties": ["logP", "TPSA"], "randomise": True},
+    "model": {
+        "latent": 24,
+        "kl_weight": "fixed",
+        "kl_settings": {"beta": 0.005},
+        "encoder_settings": {"hidden": 48, "embedding": 32},
+        "decoder_settings": {"hidden": 96, "embedding": 32},
+    },
+    "training": {
+        "molecules": 6000, "batch_size": 30, "warmup": 20, "learning_rate": 4e-3, "ema": 0.98, "precision": "float32",
+        "evaluate_every": 4000,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a small model trained on a hundred drugs with property heads and randomised input; it reconstructs
+    about half of them. Do not write to it."""
+    import torch
+    from drugs import SMILES
+
+    from molvae import experiment
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("models") / "small"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "FITTED", ("normal", "gaussian", "mixture"))  # a learned prior takes minutes
+        patch.setattr(experiment, "PRIOR_SAMPLES", 50)
+        experiment.train([*SMILES, "CCO.Cl", "not a molecule"], out, config=SMALL, device="cpu")
+    torch.set_num_threads(threads)
+    return out
+
+
+@pytest.fixture(scope="session")
+def small_model(small_run: Path):  # type: ignore[no-untyped-def]
+    """The model of `small_run`, as loaded from its folder."""
+    import molvae
+
+    return molvae.load(small_run, device="cpu")
