@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     if not args.table:
-        from molvae.optimize.strategies.base import STRATEGIES
+        from molvae.search.strategies.base import STRATEGIES
 
         for seed in args.seed or SEEDS:
             for task in args.task or TASKS:
@@ -61,7 +61,7 @@ def main() -> None:
 
 def run(work: Path, task: str, strategy: str, seed: int, calls: int, model: str) -> None:
     """Make or finish one run, and leave the file that says it is done."""
-    from molvae.optimize.run import optimize
+    from molvae.search.run import optimize
 
     folder = work / f"{task}-{strategy}-{seed}-{calls}"
     if (folder / DONE).exists():

@@ -28,9 +28,9 @@ from molvae.datasets import tokenise
 from molvae.errors import MolvaeError
 from molvae.history import Evaluation, History
 from molvae.models.sequence_vae import MODELS
-from molvae.optimize.space import SearchSpace
-from molvae.optimize.strategies.base import STRATEGIES, Strategy
 from molvae.randomness import stream
+from molvae.search.space import SearchSpace
+from molvae.search.strategies.base import STRATEGIES, Strategy
 from molvae.training import Examples, TrainSettings, fit
 
 Row = dict[str, object]

@@ -11,7 +11,7 @@ _VERBS = {
     "load": "molvae.generation",
     "train": "molvae.experiment",
     "generate": "molvae.library",
-    "optimize": "molvae.optimize.run",
+    "optimize": "molvae.search.run",
 }
 
 __all__ = ["__version__", *_VERBS]

@@ -27,7 +27,7 @@ LAYERS = (
     ("objective",),
     ("history", "workers"),
     ("ledger",),
-    ("optimize",),
+    ("search",),
     ("evaluation",),
     ("benchmark",),
     ("report",),
@@ -83,9 +83,9 @@ def test_imports_run_one_way(path: Path) -> None:
 def test_the_check_sees_a_wrong_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = tmp_path / "oracles" / "planted.py"
     planted.parent.mkdir()
-    planted.write_text("def f():\n    from molvae.optimize.run import optimize\n")
+    planted.write_text("def f():\n    from molvae.search.run import optimize\n")
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
-    assert misplaced(planted) == [f"{planted}:2: oracles must not import molvae.optimize.run"]
+    assert misplaced(planted) == [f"{planted}:2: oracles must not import molvae.search.run"]
 
 
 HEAVY = {"torch", "rdkit", "pandas", "numpy", "scipy", "pyarrow", "matplotlib", "botorch", "gpytorch", "selfies", "jinja2"}

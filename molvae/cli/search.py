@@ -14,7 +14,7 @@ from molvae.errors import ConfigError, MolvaeError
 
 if TYPE_CHECKING:
     from molvae.objective import Objective
-    from molvae.optimize.loop import RoundReport
+    from molvae.search.loop import RoundReport
 
 SHOWN = 10
 
@@ -55,8 +55,8 @@ def optimize(
     """
     from molvae.config import override
     from molvae.objective import Objective
-    from molvae.optimize.run import optimize as run_search
     from molvae.report.page import write_report
+    from molvae.search.run import optimize as run_search
 
     wanted = [*(task or []), *(oracle or []), *(maximize or [])]
     if not wanted and not minimize:
@@ -118,9 +118,9 @@ def _round_line(report: RoundReport, seconds: float) -> str:
 
 def _screen_at_random(objective: Objective, directory: Path, options: dict[str, Any]) -> None:
     """Measure as many molecules from the prior as the search had calls, if that costs the user nothing."""
-    from molvae.optimize.run import optimize as run_search
     from molvae.oracles import ORACLES
     from molvae.report.run_files import FLOOR
+    from molvae.search.run import optimize as run_search
 
     specs = [part.spec for part in (*objective.terms, *objective.constraints)]
     if not all(re.match(r"\w+", spec).group() in ORACLES if re.match(r"\w+(\(.*\))?$", spec) else False for spec in specs):

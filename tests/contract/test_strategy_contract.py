@@ -1,4 +1,4 @@
-"""What every registered strategy promises. A new file in molvae/optimize/strategies is covered without a new test."""
+"""What every registered strategy promises. A new file in molvae/search/strategies is covered without a new test."""
 
 from functools import cache
 
@@ -8,9 +8,9 @@ from fakes import FakeModel, Similarity, molecule
 from rdkit import Chem
 
 from molvae.history import Evaluation, History, Proposal
-from molvae.optimize.space import SearchSpace
-from molvae.optimize.strategies.base import STRATEGIES, Strategy
 from molvae.randomness import child_seed
+from molvae.search.space import SearchSpace
+from molvae.search.strategies.base import STRATEGIES, Strategy
 
 BUDGET = 150
 START = (molecule((1, 0, 0, 0)), molecule((2, 1, 1, 1)), molecule((3, 2, 4, 2)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from fakes import Counted, FakeModel
 
 from molvae.errors import MolvaeError
-from molvae.optimize.run import optimize
+from molvae.search.run import optimize
 
 
 def main(out: str, budget: str, workers: str, seconds: str) -> None:

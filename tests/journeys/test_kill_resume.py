@@ -15,8 +15,8 @@ from fakes import Counted, FakeModel, Similarity
 
 from molvae.errors import ConfigError, InvalidMolecule, OracleError, RunError
 from molvae.files import EventLog
-from molvae.optimize.run import SearchResult, optimize
 from molvae.randomness import stream
+from molvae.search.run import SearchResult, optimize
 
 BUDGET = 60
 SETTINGS = {"initial": 20, "batch": 10}

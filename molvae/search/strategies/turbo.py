@@ -14,11 +14,11 @@ import math
 import numpy as np
 
 from molvae.history import History, Proposal
-from molvae.optimize.proposals.latent import PriorSample
-from molvae.optimize.space import SearchSpace
-from molvae.optimize.strategies.base import STRATEGIES, Strategy, from_prior
-from molvae.optimize.trust_region import TrustRegion, replay
 from molvae.randomness import child_seed, stream
+from molvae.search.proposals.latent import PriorSample
+from molvae.search.space import SearchSpace
+from molvae.search.strategies.base import STRATEGIES, Strategy, from_prior
+from molvae.search.trust_region import TrustRegion, replay
 
 HALF_WIDTH = 4.0  # standard deviations of the prior on either side of its mean
 PERTURBED = 20  # coordinates of a candidate that differ from the centre, on average

@@ -17,8 +17,8 @@ import selfies
 from rdkit import Chem, rdBase
 
 from molvae.chem.molecules import Mol, parse
-from molvae.optimize.proposals.editable import finish
-from molvae.optimize.proposals.graph_edits import MAX_ATOMS
+from molvae.search.proposals.editable import finish
+from molvae.search.proposals.graph_edits import MAX_ATOMS
 from molvae.tokens import Vocabulary
 
 _ORDERS = 5  # ways a parent is written; encoding costs more than editing

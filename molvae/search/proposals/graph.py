@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from molvae.history import Proposal
-from molvae.optimize.proposals.base import PROPOSALS, ProposalSource
-from molvae.optimize.proposals.graph_edits import offspring
+from molvae.search.proposals.base import PROPOSALS, ProposalSource
+from molvae.search.proposals.graph_edits import offspring
 
 
 @PROPOSALS.register("graph_crossover")

@@ -17,7 +17,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 
 from molvae.chem.molecules import Mol, parse
-from molvae.optimize.proposals.editable import BOND_TYPES, Editable, Half, finish, write
+from molvae.search.proposals.editable import BOND_TYPES, Editable, Half, finish, write
 
 T = TypeVar("T")
 

@@ -21,9 +21,9 @@ import numpy as np
 from molvae.chem.filters import problems
 from molvae.chem.molecules import parse
 from molvae.history import Proposal
-from molvae.optimize.proposals.base import PROPOSALS, ProposalSource
-from molvae.optimize.space import SearchSpace
 from molvae.randomness import child_seed
+from molvae.search.proposals.base import PROPOSALS, ProposalSource
+from molvae.search.space import SearchSpace
 
 _PRIOR_DRAWS = 1024  # latents that the prior's mean and variance are taken from
 _KEPT_LATENTS = 20_000

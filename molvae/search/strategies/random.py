@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from molvae.history import History, Proposal
-from molvae.optimize.space import SearchSpace
-from molvae.optimize.strategies.base import STRATEGIES, Strategy, from_prior
+from molvae.search.space import SearchSpace
+from molvae.search.strategies.base import STRATEGIES, Strategy, from_prior
 
 
 @STRATEGIES.register("random")

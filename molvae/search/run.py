@@ -23,9 +23,9 @@ from molvae.files import EventLog, atomic_path
 from molvae.history import Evaluation, History
 from molvae.ledger import Counters, Ledger
 from molvae.objective import Objective
-from molvae.optimize.loop import RoundReport, search
-from molvae.optimize.space import LatentModel, SearchSpace
-from molvae.optimize.strategies.base import STRATEGIES
+from molvae.search.loop import RoundReport, search
+from molvae.search.space import LatentModel, SearchSpace
+from molvae.search.strategies.base import STRATEGIES
 from molvae.workers import make_executor
 
 logger = logging.getLogger(__name__)

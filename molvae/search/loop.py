@@ -19,8 +19,8 @@ from molvae.errors import OracleError
 from molvae.files import EventLog
 from molvae.history import Evaluation, History
 from molvae.ledger import Ledger
-from molvae.optimize.strategies.base import Strategy
 from molvae.randomness import child_seed
+from molvae.search.strategies.base import Strategy
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ import scipy.optimize
 import scipy.sparse
 from scipy.spatial.distance import cdist
 
-from molvae.optimize.features import N_DESCRIPTORS, FeatureBatch, FeatureCache
+from molvae.search.features import N_DESCRIPTORS, FeatureBatch, FeatureCache
 
 if TYPE_CHECKING:
     from botorch.posteriors import GPyTorchPosterior

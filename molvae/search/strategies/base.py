@@ -11,11 +11,11 @@ from collections.abc import Container
 
 from molvae.errors import ConfigError
 from molvae.history import History, Proposal
-from molvae.optimize.space import SearchSpace
 from molvae.randomness import child_seed
 from molvae.registry import Registry
+from molvae.search.space import SearchSpace
 
-STRATEGIES: Registry[Strategy] = Registry("strategy", "molvae.optimize.strategies")
+STRATEGIES: Registry[Strategy] = Registry("strategy", "molvae.search.strategies")
 
 _PRIOR_TRIES = 20  # draws of a whole batch before fewer molecules are returned
 

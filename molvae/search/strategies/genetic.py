@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from molvae.history import History, Proposal
-from molvae.optimize.proposals.graph_edits import MAX_ATOMS, offspring
-from molvae.optimize.space import SearchSpace
-from molvae.optimize.strategies.base import STRATEGIES, Strategy, from_prior
 from molvae.randomness import child_seed, stream
+from molvae.search.proposals.graph_edits import MAX_ATOMS, offspring
+from molvae.search.space import SearchSpace
+from molvae.search.strategies.base import STRATEGIES, Strategy, from_prior
 
 
 @STRATEGIES.register("genetic")

@@ -14,15 +14,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from molvae.history import History, Proposal
-from molvae.optimize.acquisition import best_rank, choose_batch, ucb_weights, upper_confidence_bounds
-from molvae.optimize.credit import source_shares
-from molvae.optimize.features import FeatureCache
-from molvae.optimize.proposals.base import PROPOSALS
-from molvae.optimize.proposals.latent import PriorSample
-from molvae.optimize.space import SearchSpace
-from molvae.optimize.strategies.base import STRATEGIES, Strategy
-from molvae.optimize.surrogate import Hyperparameters, StructureGP, active_set, score_units
 from molvae.randomness import stream
+from molvae.search.acquisition import best_rank, choose_batch, ucb_weights, upper_confidence_bounds
+from molvae.search.credit import source_shares
+from molvae.search.features import FeatureCache
+from molvae.search.proposals.base import PROPOSALS
+from molvae.search.proposals.latent import PriorSample
+from molvae.search.space import SearchSpace
+from molvae.search.strategies.base import STRATEGIES, Strategy
+from molvae.search.surrogate import Hyperparameters, StructureGP, active_set, score_units
 
 SOURCES = ("graph_crossover", "graph_mutation", "latent_step", "latent_crossover")
 
@@ -35,7 +35,7 @@ class Default(Strategy):
     ----------
     initial: molecules drawn from the prior to begin with.
     first_batch, batch: molecules a round at the start, and from `ramp` calls on; between them the batch grows evenly.
-    sources: proposal sources, names of `molvae.optimize.proposals`.
+    sources: proposal sources, names of `molvae.search.proposals`.
     generations, children: generations of the pool in each round, and children made in each.
     parents, survivors: molecules of the history, and of the pool, that may have children.
     immigrants: unmeasured draws from the prior that join the parents of a round: new rings and groups for crossover, free.

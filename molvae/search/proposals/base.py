@@ -16,9 +16,9 @@ from molvae.history import Proposal
 from molvae.registry import Registry
 
 if TYPE_CHECKING:
-    from molvae.optimize.space import SearchSpace
+    from molvae.search.space import SearchSpace
 
-PROPOSALS: Registry[ProposalSource] = Registry("proposal source", "molvae.optimize.proposals")
+PROPOSALS: Registry[ProposalSource] = Registry("proposal source", "molvae.search.proposals")
 
 
 class ProposalSource(ABC):
