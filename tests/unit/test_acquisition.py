@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from molvae.optimize.acquisition import best_rank, choose_batch, expected_improvement, ucb_weights, upper_confidence_bounds
+from molvae.search.acquisition import best_rank, choose_batch, expected_improvement, ucb_weights, upper_confidence_bounds
 
 
 def test_ucb_weights_fill_each_part_of_the_logarithmic_range_once() -> None:

@@ -7,10 +7,10 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
-from molvae.optimize.proposals import graph_edits
-from molvae.optimize.proposals.editable import Editable, finish
-from molvae.optimize.proposals.graph_edits import crossover, mutate, offspring
 from molvae.randomness import stream
+from molvae.search.proposals import graph_edits
+from molvae.search.proposals.editable import Editable, finish
+from molvae.search.proposals.graph_edits import crossover, mutate, offspring
 
 PARENTS = [
     "CC(=O)Oc1ccccc1C(=O)O",  # aspirin

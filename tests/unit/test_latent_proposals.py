@@ -7,10 +7,10 @@ import pytest
 from fakes import FakeModel, molecule
 
 from molvae.history import Evaluation, History, Proposal
-from molvae.optimize.credit import source_shares
-from molvae.optimize.proposals.base import PROPOSALS
-from molvae.optimize.proposals.latent import LatentStep
-from molvae.optimize.space import SearchSpace
+from molvae.search.credit import source_shares
+from molvae.search.proposals.base import PROPOSALS
+from molvae.search.proposals.latent import LatentStep
+from molvae.search.space import SearchSpace
 from molvae.tokens import Decoded
 
 PARENTS = [Proposal(molecule((i, 1, 2, 3)), "start") for i in range(4)]

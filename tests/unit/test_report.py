@@ -16,11 +16,11 @@ from matplotlib.image import imread
 from molvae.errors import RunError
 from molvae.history import Evaluation
 from molvae.objective import Objective
-from molvae.optimize.run import optimize
 from molvae.report.page import write_report
 from molvae.report.pictures import grid_png, molecule_svg
 from molvae.report.run_files import FLOOR, Run, best_so_far, read_run, top_so_far
 from molvae.report.summary import summarise, written
+from molvae.search.run import optimize
 
 
 @pytest.fixture(scope="module")

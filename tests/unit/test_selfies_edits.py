@@ -4,8 +4,8 @@ import numpy as np
 import selfies
 from rdkit import Chem
 
-from molvae.optimize.proposals.selfies_edits import edit, selfies_offspring, write_in_random_order
 from molvae.randomness import stream
+from molvae.search.proposals.selfies_edits import edit, selfies_offspring, write_in_random_order
 from molvae.tokens import Vocabulary
 
 DRUGS = [

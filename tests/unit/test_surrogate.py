@@ -8,8 +8,8 @@ from rdkit.Chem import rdFingerprintGenerator as generators
 from scipy.stats import multivariate_normal
 
 from molvae.errors import InvalidMolecule
-from molvae.optimize.features import COUNT_FEATURES, DESCRIPTOR_UNITS, ELEMENTS, FeatureCache, descriptors
-from molvae.optimize.surrogate import Hyperparameters, StructureGP, active_set, count_kernels, evidence_rows, score_units
+from molvae.search.features import COUNT_FEATURES, DESCRIPTOR_UNITS, ELEMENTS, FeatureCache, descriptors
+from molvae.search.surrogate import Hyperparameters, StructureGP, active_set, count_kernels, evidence_rows, score_units
 
 SMILES = [
     "CCO", "CCN", "c1ccccc1O", "Cc1ccccc1", "CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "C1CCNCC1", "CCCCCC",

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from molvae.history import Evaluation, History
-from molvae.optimize.strategies.turbo import sparse_perturbations
-from molvae.optimize.trust_region import TrustRegion, replay
+from molvae.search.strategies.turbo import sparse_perturbations
+from molvae.search.trust_region import TrustRegion, replay
 
 
 def lengths(scores: list[float], region: TrustRegion) -> list[float]:
