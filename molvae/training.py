@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from molvae.datasets import TokenTable, length_batches
 from molvae.errors import CheckpointError, CollapsedModel, ConfigError, DivergedModel
 from molvae.files import EventLog, atomic_path
+from molvae.models.precision import autocast
 from molvae.models.sequence_vae import Batch, SequenceVAE
 from molvae.randomness import child_seed, torch_stream
 
@@ -80,17 +80,6 @@ class TrainSettings:
         start = self.steps * (1.0 - self.decay)
         fall = 1.0 if step < start else 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - start) / (self.steps - start))))
         return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup)) * fall
-
-
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """The autocast context of a setting; "auto" uses bfloat16 only where the hardware has it."""
-    if precision == "auto":
-        if device.type == "cpu":
-            fast = torch.cpu._is_avx512_bf16_supported() if hasattr(torch.cpu, "_is_avx512_bf16_supported") else False
-        else:
-            fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bfloat16" if fast else "float32"
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 @dataclass(frozen=True)

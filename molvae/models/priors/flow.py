@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from molvae.models.precision import autocast
 from molvae.models.priors.base import PRIORS, Prior
 from molvae.randomness import child_seed, torch_stream
 
@@ -60,7 +61,8 @@ class Flow(Prior):
             x1 = data[torch.randint(len(data), (BATCH,), generator=generator)]
             x0 = torch.randn(x1.shape, generator=generator)
             t = torch.rand(len(x1), 1, generator=generator)
-            loss = (velocity(weights, (1 - t) * x0 + t * x1, t) - (x1 - x0)).square().mean()
+            with autocast(data.device, "auto"):
+                loss = (velocity(weights, (1 - t) * x0 + t * x1, t) - (x1 - x0)).float().square().mean()
             optimizer.param_groups[0]["lr"] = (
                 self.learning_rate * min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / steps))
             )
