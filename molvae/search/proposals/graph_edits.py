@@ -115,7 +115,7 @@ def offspring(
     return list(children)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _parent(smiles: str) -> Editable | None:
     """The prepared parent, kept: elites are drawn many times a round and stay elites for many rounds."""
     mol = parse(smiles)
