@@ -107,7 +107,8 @@ def load(name: str | os.PathLike[str], device: str | torch.device = "cpu") -> Ch
         table = dict(read_toml(folder / "config.toml")["model"])
         model = MODELS.build(table["name"], {k: v for k, v in table.items() if k != "name"}, len(vocabulary))
     except (ConfigError, KeyError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:  # whatever layers raise
-        raise CheckpointError(f"{folder / 'config.toml'} does not describe a model: {error}") from error
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".").replace("\n", " ")
+        raise CheckpointError(f"{folder / 'config.toml'} does not describe a model: {why}.") from error
     weights = _read_tensors(folder / "model.safetensors")
     try:
         model.load_state_dict({k: v.float() if v.dtype == torch.float16 else v for k, v in weights.items()})

@@ -107,7 +107,7 @@ def train(
     # 4. What makes it a product: priors, ring systems
     checkpoint.ring_systems = frozenset(r for s in known for r in ring_systems(parse(s)))
     model = Model(checkpoint, name=out.name, workers=workers)
-    fit_priors(checkpoint, training.table, plan.seed)
+    fit_priors(checkpoint, training.table, plan.seed, FITTED)
     save(out / "checkpoint", checkpoint)
     return model
 
@@ -132,7 +132,7 @@ def standardised(
     return ((values - torch.from_numpy(mean)) / torch.from_numpy(sd)).float(), scales
 
 
-def fit_priors(checkpoint: Checkpoint, table: TokenTable, seed: int, names: Sequence[str] = FITTED) -> None:
+def fit_priors(checkpoint: Checkpoint, table: TokenTable, seed: int, names: Sequence[str]) -> None:
     """Fit the named priors to the posterior means of a token table."""
     latents = torch.from_numpy(np.ascontiguousarray(Model(checkpoint)._encode_table(table, False, seed).numpy()))
     for name in names:

@@ -138,7 +138,7 @@ def test_batches_go_on_where_a_run_stopped():
         later = [b.tolist() for b, _ in zip(batches_from(table, plan, step), range(25 - step), strict=False)]
         assert later == whole[step:]
     for epoch in range(5):
-        assert sorted(sum(whole[5 * epoch : 5 * epoch + 5], [])) == list(range(23))
+        assert sorted(row for batch in whole[5 * epoch : 5 * epoch + 5] for row in batch) == list(range(23))
     assert whole[:5] != whole[5:10]
 
 
