@@ -115,7 +115,7 @@ class Model:
         points = torch.from_numpy(self._points(z)).repeat_interleave(n, 0)
         written: list[str] = []
         for batch, part in enumerate(points.split(BATCH)):
-            latents = part.view(len(part), self.vae.latent_tokens, -1)
+            latents = part.view(len(part), self.vae.latent_tokens, self.vae.latent_size)
             generator = torch_stream(seed, "decode", batch)
             if beams:
                 rows = write_consistent(self.vae, latents, beams)

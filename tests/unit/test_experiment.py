@@ -44,10 +44,10 @@ def quick(monkeypatch):
 
 def test_the_resolved_configuration_has_every_default(small_run):
     config = tomllib.loads((small_run / "config.toml").read_text())
-    assert config["data"] == {"words": 60, "properties": ["logP", "TPSA"], "randomise": True}
+    assert config["data"] == {"words": 100, "properties": ["logP", "TPSA"], "randomise": True}
     assert config["model"]["name"] == "vae" and config["model"]["properties"] == 2
     assert set(MODELS.defaults("vae")) - {k for k, v in MODELS.defaults("vae").items() if v is None} <= set(config["model"])
-    assert config["training"]["clip"] == 50.0 and config["training"]["molecules"] == 6000
+    assert config["training"]["clip"] == 50.0 and config["training"]["molecules"] == 5040
 
 
 def test_rejects_are_written_with_row_input_and_reason(small_run):
@@ -64,7 +64,7 @@ def test_rejects_are_written_with_row_input_and_reason(small_run):
 def test_the_card_tells_data_rejects_and_properties(small_run, small_model):
     card = small_model.card
     assert card["data"]["rows"] == len(SMILES) and card["data"]["held_out"] == 0  # too few to hold any back
-    assert sum(card["rejected"].values()) == 2 and card["molecules_shown"] == 6000
+    assert sum(card["rejected"].values()) == 2 and card["molecules_shown"] == 5040
     assert set(card["versions"]) == {"torch", "rdkit", "selfies"}
     mols = [Chem.MolFromSmiles(s) for s in SMILES]
     for name, function in (("logP", Crippen.MolLogP), ("TPSA", rdMolDescriptors.CalcTPSA)):
@@ -75,7 +75,7 @@ def test_the_card_tells_data_rejects_and_properties(small_run, small_model):
 def test_events_show_progress_and_health(small_run):
     events = EventLog(small_run / "events.jsonl").read()
     looks = [e for e in events if e["event"] == "evaluation"]
-    assert [e["molecules"] for e in looks] == [3990, 6000]
+    assert [e["molecules"] for e in looks] == [4200, 5040]
     keys = ("nll", "rate", "active_units", "exact_mean", "exact_sample", "prior_faithful", "prior_unique", "prior_novel")
     assert all(key in look for look in looks for key in (*keys, "property_mse"))
     assert looks[1]["nll"] < looks[0]["nll"] < 45 and looks[1]["property_mse"] < 0.5
@@ -166,7 +166,7 @@ def test_a_directory_from_before_these_settings_is_still_read(tmp_path):
 def test_torn_prepared_data_are_refused(tmp_path, name):
     prepare([*SMILES[:12], "broken"], tmp_path, DataSettings(words=5))
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-15] + b"\nx")
-    with pytest.raises(RunError, match="cannot read the prepared data in .*Remove tokens.json"):
+    with pytest.raises(RunError, match=r"cannot read the prepared data in .*Remove tokens\.json"):
         prepare([*SMILES[:12], "broken"], tmp_path, DataSettings(words=5))
 
 
@@ -269,7 +269,7 @@ def test_rejects_are_told_and_counted(tmp_path, caplog):
 def test_an_unwritable_directory_is_told_before_any_work(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(experiment, "prepare", lambda *_, **__: pytest.fail("work began"))
-    with pytest.raises(RunError, match="cannot write to .*Choose another place"):
+    with pytest.raises(RunError, match=r"cannot write to .*Choose another place"):
         train(SMILES[:12], tmp_path / "file" / "run", config=TINY)
 
 
