@@ -20,13 +20,13 @@ from molvae.errors import ConfigError, InvalidMolecule, nearest
 from molvae.models.consistent import write_consistent
 from molvae.models.decoding import strings, write
 from molvae.randomness import child_seed, torch_stream
-from molvae.tokens import Decoded
+from molvae.tokens import EOS, PAD, Decoded
 
 BATCH = 512
 WORKER_SHARE = 500  # strings a job; below two jobs, starting processes costs more than it saves
 
 #: Preferred first when a checkpoint has several fitted priors.
-PRIOR_ORDER = ("flow", "mixture", "gaussian", "normal")
+PRIOR_ORDER = ("language", "flow", "mixture", "gaussian", "normal")
 
 
 def load(name: str | os.PathLike[str] = "zinc250k", *, device: str = "auto", workers: int = 0) -> Model:
@@ -148,21 +148,37 @@ class Model:
 
     @property
     def priors(self) -> list[str]:
-        """The fitted priors, the preferred one first."""
-        return sorted(self.checkpoint.priors, key=lambda name: PRIOR_ORDER.index(name) if name in PRIOR_ORDER else -1)
+        """The priors it has, the preferred one first: those fitted, and "language" if the decoder learned to write without z."""
+        names = [*self.checkpoint.priors, *(["language"] if self.vae.unconditional else [])]
+        return sorted(names, key=lambda name: PRIOR_ORDER.index(name) if name in PRIOR_ORDER else -1)
 
     def sample_latents(self, n: int, *, seed: int = 0, prior: str | None = None) -> np.ndarray:
-        """(n, D) float32 draws from a fitted prior (the preferred one, if none is named), or "normal" for N(0, I)."""
+        """(n, D) float32 draws from a prior: the preferred one, if none is named; "normal" is N(0, I).
+
+        "language" draws strings from p(x | z = 0) at temperature 1 and gives their posterior means: the aggregated posterior
+        of the decoder as a language model. The other priors are densities over latents.
+        """
         name = prior or next(iter(self.priors), "normal")
         generator = torch_stream(seed, "prior")
         if name == "normal":
             return self.vae.sample_prior(n, generator).flatten(1).cpu().numpy()
-        if name not in self.checkpoint.priors:
+        if name not in self.priors:
             known = [*self.priors, "normal"]
             raise ConfigError(
                 f"{self.name} has no prior {name!r}.{nearest(name, known)} It has: {', '.join(dict.fromkeys(known))}."
             )
+        if name == "language":
+            return self._encode_table(TokenTable.from_rows(self._language_rows(n, generator)), False, seed).numpy()
         return self.checkpoint.priors[name].sample(n, generator).numpy()
+
+    def _language_rows(self, n: int, generator: torch.Generator) -> list[list[int]]:
+        """n token rows drawn from p(x | z = 0); an empty string is drawn again."""
+        rows: list[list[int]] = []
+        while len(rows) < n:
+            nothing = torch.zeros(min(BATCH, n - len(rows)), self.vae.latent_tokens, self.vae.latent_size)
+            written = write(self.vae, nothing, temperature=1.0, generator=generator).tolist()
+            rows += [ids for ids in ([i for i in row if i not in (PAD, EOS)] for row in written) if ids]
+        return rows
 
     def sample(
         self, n: int, *, seed: int = 0, prior: str | None = None, temperature: float = 0.0, top_p: float = 1.0

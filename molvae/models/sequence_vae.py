@@ -53,6 +53,8 @@ class SequenceVAE(nn.Module):
     encoder, decoder: registered networks ("gru", "transformer"), in any pairing, with their own settings.
     kl_weight: registered schedule of beta ("rate_target", "fixed", "cyclical"), with its own settings.
     word_dropout: share of decoder inputs hidden while training (Bowman et al. 2016, section 3.2).
+    unconditional: share of molecules whose z is hidden (set to 0) while training, so that p(x | z = 0) becomes a language
+        model of the training set, as guidance hides conditions (Ho & Salimans 2022, arXiv 2207.12598).
     properties: number of property heads; their mean squared error weighs `property_weight` nats.
     """
 
@@ -68,6 +70,7 @@ class SequenceVAE(nn.Module):
         kl_weight: str = "rate_target",
         kl_settings: Mapping[str, Any] | None = None,
         word_dropout: float = 0.0,
+        unconditional: float = 0.0,
         properties: int = 0,
         property_weight: float = 1.0,
     ) -> None:
@@ -80,7 +83,7 @@ class SequenceVAE(nn.Module):
         self.decoder = DECODERS.build(decoder, decoder_settings, vocabulary_size, self.latent_tokens, latent)
         self.bottleneck = nn.Linear(self.encoder.summary_size, 2 * latent)
         self.kl_weight = KL_WEIGHTS.build(kl_weight, kl_settings)
-        self.word_dropout = word_dropout
+        self.word_dropout, self.unconditional = word_dropout, unconditional
         self.property_weight = property_weight
         self.property_heads = (
             nn.Sequential(nn.Linear(latent, 256), nn.GELU(), nn.Linear(256, properties)) if properties else None
@@ -122,10 +125,14 @@ class SequenceVAE(nn.Module):
         """The terms of one player's loss; `loss` is what it minimises, the others are for the log. Batch means, in nats."""
         mean, log_var = self.posterior(batch.ids if batch.source is None else batch.source)
         z = mean + (0.5 * log_var).exp() * self._noise(mean.shape, generator)
-        nll = self.nll(self.decoder(self._hide_words(batch.ids[:, :-1], generator), z), batch.ids).mean()
-        kl = self.kl(mean, log_var)
-        terms = {"nll": nll, "rate": kl.sum(1).mean()}
-        loss = nll + self.kl_weight.beta(step) * self.kl_weight.penalty(kl)
+        seen = self._seen(len(z), generator)
+        z = z * seen[:, None, None]
+        nll = self.nll(self.decoder(self._hide_words(batch.ids[:, :-1], generator), z), batch.ids)
+        kl = self.kl(mean[seen], log_var[seen])
+        terms = {"nll": nll[seen].mean(), "rate": kl.sum(1).mean()}
+        loss = nll.mean() + seen.float().mean() * self.kl_weight.beta(step) * self.kl_weight.penalty(kl)
+        if not bool(seen.all()):
+            terms["language_nll"] = nll[~seen].mean()
         if self.property_heads is not None and batch.properties is not None:
             known = ~batch.properties.isnan()
             error = (self.property_heads(mean.flatten(1)) - batch.properties.nan_to_num()).square() * known
@@ -143,6 +150,14 @@ class SequenceVAE(nn.Module):
 
     def _noise(self, shape: Iterable[int], generator: torch.Generator) -> Tensor:
         return torch.randn(tuple(shape), generator=generator).to(self.device)
+
+    def _seen(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n,) bool: the molecules whose z the decoder sees, the first always among them."""
+        if not self.unconditional:
+            return torch.ones(n, dtype=torch.bool, device=self.device)
+        seen = torch.rand(n, generator=generator) >= self.unconditional
+        seen[0] = True
+        return seen.to(self.device)
 
     def _hide_words(self, ids: Tensor, generator: torch.Generator) -> Tensor:
         if not self.word_dropout:
