@@ -148,7 +148,7 @@ class Model:
 
     @property
     def priors(self) -> list[str]:
-        """The priors it has, the preferred one first: those fitted, and "language" if the decoder learned to write without z."""
+        """The priors it has, the preferred one first; "language" if the decoder has learned to write without z."""
         names = [*self.checkpoint.priors, *(["language"] if self.vae.unconditional else [])]
         return sorted(names, key=lambda name: PRIOR_ORDER.index(name) if name in PRIOR_ORDER else -1)
 
