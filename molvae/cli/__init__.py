@@ -14,6 +14,7 @@ app = typer.Typer(
     cls=Verbs,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich would take half of the time that it may take
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Design molecules: generate them, and optimize them with few measurements.",
 )

@@ -49,7 +49,10 @@ def generate(
     max_draws: Annotated[int | None, typer.Option(help="Draw at most so many; by default 50 N + 5,000.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes for the RDKit work; by default one a core.")] = None,
 ) -> None:
-    """Draw molecules from a trained model: exactly N that pass every filter, with their properties."""
+    """Draw molecules from a trained model.
+
+    Exactly N that pass every filter, with their properties, or a statement why not.
+    """
     from molvae import library
     from molvae.tables import format_of, write_csv
 
@@ -95,7 +98,10 @@ def reconstruct(
     model: ModelName = "zinc250k",
     smiles_col: SmilesColumn = None,
 ) -> None:
-    """Encode molecules and decode them again; says which come back exactly."""
+    """Encode molecules and decode them again.
+
+    Says which come back exactly.
+    """
     from molvae.chem import canonical
     from molvae.tables import read_molecules
 
@@ -127,7 +133,10 @@ def interpolate(
     out: Out = "-",
     model: ModelName = "zinc250k",
 ) -> None:
-    """Molecules on the way from one molecule to another in latent space."""
+    """Molecules between two molecules.
+
+    Decoded from even steps on the way from one to the other in latent space.
+    """
     path = _load(model).interpolate(first, last, steps=steps, mode=mode)
     _write_decoded(out, path, {"step": list(range(len(path)))})
 
@@ -140,7 +149,10 @@ def neighbours(
     out: Out = "-",
     model: ModelName = "zinc250k",
 ) -> None:
-    """Distinct molecules near a molecule in latent space, most similar first."""
+    """Molecules near a molecule in latent space.
+
+    Distinct ones, most similar first.
+    """
     from molvae.chem import parse, sparse_counts, tanimoto
 
     found = [decoded for decoded, _ in _load(model).neighbours(molecule, n, sigma=sigma, seed=seed)]
@@ -159,7 +171,10 @@ def encode(
     model: ModelName = "zinc250k",
     smiles_col: SmilesColumn = None,
 ) -> None:
-    """Latent vectors (posterior means) of molecules, one row each, ids kept; what cannot be encoded is told and left out."""
+    """Latent vectors of molecules.
+
+    Posterior means, one row each, ids kept; what cannot be encoded is told and left out.
+    """
     import numpy as np
 
     from molvae.files import atomic_path
@@ -199,7 +214,10 @@ def decode(
     temperature: Annotated[float, typer.Option(help="0 writes the likeliest token; above 0 tokens are drawn.")] = 0.0,
     seed: Seed = 0,
 ) -> None:
-    """Molecules of latent vectors, one row each, in order."""
+    """Molecules of latent vectors.
+
+    One row each, in order.
+    """
     ids, z = _read_latents(data)
     decoded = _load(model, len(z)).decode(z, temperature=temperature, seed=seed)
     _write_decoded(out, decoded, {"id": ids})

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
-import tempfile
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +26,10 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Processes that tokenise; by default one a core.")] = None,
 ) -> None:
-    """Train a model on a file of molecules; the result is a checkpoint folder that every other verb can use."""
+    """Train a model on a file of molecules.
+
+    The result is a checkpoint folder that every other verb can use.
+    """
     from molvae.config import override, read_toml
     from molvae.experiment import train as run_training
 
@@ -67,7 +67,10 @@ def evaluate(
     samples: Annotated[int, typer.Option("-n", help="Molecules to draw from the prior.")] = 1000,
     seed: Seed = 0,
 ) -> None:
-    """What a model can do: exact reconstruction of given molecules, and the quality of its samples."""
+    """Measure what a model can do.
+
+    Exact reconstruction of given molecules, and the quality of its samples.
+    """
     from molvae.evaluation.reconstruction import reconstruction
     from molvae.evaluation.samples import sample_metrics
     from molvae.tables import read_molecules
@@ -93,7 +96,14 @@ def evaluate(
 
 
 def doctor() -> None:
-    """Versions, device, shipped models and writable places; exit code 1 if something that molvae needs is wrong."""
+    """Check versions, device, models, places.
+
+    Exit code 1 if something that molvae needs is wrong.
+    """
+    import platform
+    import tempfile
+    from importlib.metadata import PackageNotFoundError, version
+
     from molvae.checkpoint import PRETRAINED
     from molvae.errors import MolvaeError
     from molvae.generation import pick_device

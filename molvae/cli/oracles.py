@@ -10,7 +10,9 @@ import typer
 
 from molvae.cli.terminal import MISTAKE, Verbs, plain_table, say
 
-app = typer.Typer(cls=Verbs, no_args_is_help=True, help="List the built-in oracles, or test one of your own.")
+app = typer.Typer(
+    cls=Verbs, no_args_is_help=True, rich_markup_mode=None, help="List the built-in oracles, or test one of your own."
+)
 
 # Ten drugs that differ in size, charge, stereo and rings: aspirin, caffeine, ibuprofen, penicillin G, diazepam, imatinib,
 # atorvastatin, morphine, metformin, celecoxib.

@@ -49,7 +49,7 @@ def optimize(
     ] = True,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The run directory. By default runs/TASK-....")] = None,
 ) -> None:
-    """Search for molecules that score high, with few oracle calls.
+    """Search for molecules that score high.
 
     The same command continues a run that was stopped; a larger --budget extends one that has finished.
     """
@@ -99,7 +99,10 @@ def report(
         Path | None, typer.Option(help="Also write progress and best molecules as one PNG to this file.")
     ] = None,
 ) -> None:
-    """Write progress.png, best.png and report.html of a search from its files, and say what it found."""
+    """Write the plots and the page of a search.
+
+    progress.png, best.png and report.html, from its files alone; says what it found.
+    """
     from molvae.report.page import write_report
 
     page = write_report(run, picture)
