@@ -95,7 +95,7 @@ def test_the_flow_learns_a_density_that_no_gaussian_has():
         prior = PRIORS.build(name, settings)
         prior.fit(latents, 0)
         fits[name] = float((true.log_prob(fresh) - prior.log_prob(fresh)).mean())  # KL divergence in nats, estimated
-    assert -0.05 < fits["flow"] < 0.12 < fits["gaussian"]
+    assert -0.05 < fits["flow"] < 0.17 < fits["gaussian"]
     z = prior.sample(2000, torch_stream(7))
     # The other direction, on the flow's own samples: it puts no mass where there is none.
     assert float((prior.log_prob(z[:200]) - true.log_prob(z[:200])).mean()) < 0.15
