@@ -18,7 +18,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -81,7 +81,6 @@ def main() -> None:
         print(f"{name}: {found.exact:.4f} ({found.stereo_free:.4f} without stereo)", flush=True)
 
     # 2. What comes out of each prior, beside the best possible and the n-gram floor?
-    train = tokenise(split.train, words=0, workers=args.workers, progress=show_progress("training set"))
     reference = reference_activations(
         [text for text in map(canonical, split.test) if text],
         args.cache,
@@ -91,8 +90,12 @@ def main() -> None:
     priors = args.prior or list(dict.fromkeys([*model.priors, "normal"]))
     sets = {f"prior {name}": model.sample(args.samples, seed=args.seed, prior=name) for name in priors}
     if not args.no_baselines:
+        train = tokenise(split.train, words=0, workers=args.workers, progress=show_progress("training set"))
         sets |= baselines(split, train.vocabulary, [row.tolist() for row in _rows(train)], args.samples, args.seed)
-    known = set(train.smiles)
+
+    def known(smiles: str) -> bool:
+        return bool(model.is_training_molecule([smiles])[0])
+
     for name, samples in sets.items():
         started = time.perf_counter()
         rows.append({"set": name, **measure(samples, known, model.ring_systems, reference, device, name)})
@@ -114,14 +117,14 @@ def main() -> None:
 
 def measure(
     samples: Sequence[Decoded | str],
-    known: set[str],
+    known: Callable[[str], bool],
     ring_systems: frozenset[str],
     reference: Activations,
     device: str,
     name: str,
 ) -> dict[str, object]:
     """The sample metrics and the FCD of one set; the five most frequent faults as one text."""
-    found = sample_metrics(samples, is_training=known.__contains__, ring_systems=ring_systems)
+    found = sample_metrics(samples, is_training=known, ring_systems=ring_systems)
     smiles = [s.smiles if isinstance(s, Decoded) else canonical(s) for s in samples]
     features = chemnet_activations([text for text in smiles if text], device=device, progress=show_progress(name))
     rates = {key: value for key, value in asdict(found).items() if key != "reasons"}

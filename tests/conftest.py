@@ -1,5 +1,6 @@
 """Fixtures and stand-ins for all tests; its place puts this folder on the import path, for `from fakes import ...`."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ TINY = {
     },
     "training": {"molecules": 4000, "batch_size": 32, "warmup": 20, "learning_rate": 3e-3, "evaluate_every": 4000},
 }
+
+# A shell that starts the tests in the background makes every child deaf to Ctrl-C; tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
