@@ -86,6 +86,8 @@ class Model:
     @torch.inference_mode()
     def _encode_table(self, table: TokenTable, sample: bool, seed: int) -> Tensor:
         z = torch.empty(len(table), self.latent_size)
+        if not len(table):
+            return z
         for batch, rows in enumerate(table.lengths.argsort(stable=True).split(BATCH)):
             generator = torch_stream(seed, "posterior", batch) if sample else None
             z[rows] = self.vae.encode(table.batch(rows).to(self.vae.device), generator).flatten(1).cpu()

@@ -76,8 +76,9 @@ class SequenceVAE(nn.Module):
     ) -> None:
         super().__init__()
         require_positive(latent=latent)
-        if not 0.0 <= word_dropout < 1.0:
-            raise ConfigError(f"word_dropout is a share from 0 to below 1, not {word_dropout}.")
+        for setting, share in (("word_dropout", word_dropout), ("unconditional", unconditional)):
+            if not 0.0 <= share < 1.0:
+                raise ConfigError(f"{setting} is a share from 0 to below 1, not {share}.")
         self.latent_tokens, self.latent_size = 1, latent
         self.encoder = ENCODERS.build(encoder, encoder_settings, vocabulary_size)
         self.decoder = DECODERS.build(decoder, decoder_settings, vocabulary_size, self.latent_tokens, latent)

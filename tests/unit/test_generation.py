@@ -184,6 +184,18 @@ def test_without_fitted_priors_the_standard_normal_is_drawn(small_run):
     assert (model.sample_latents(3, seed=1) == model.sample_latents(3, seed=1, prior="normal")).all()
 
 
+def test_a_decoder_that_writes_without_z_is_a_prior_too(small_run):
+    checkpoint = load_checkpoint(small_run)
+    checkpoint.model.unconditional = 0.1  # as if it had been trained so
+    model = Model(checkpoint, name="writer")
+    assert model.priors == ["language", "mixture", "gaussian", "normal"]
+    drawn = model.sample_latents(12, seed=1)
+    assert drawn.shape == (12, 24) and np.isfinite(drawn).all() and len(np.unique(drawn.round(3), axis=0)) > 6
+    assert (drawn == model.sample_latents(12, seed=1, prior="language")).all()
+    assert (drawn != model.sample_latents(12, seed=2)).any()
+    assert model.sample_latents(0, seed=1).shape == (0, 24)
+
+
 def test_samples_are_all_there_marked_not_hidden(small_model):
     sampled = small_model.sample(200, seed=5)
     assert len(sampled) == 200 and sampled == small_model.sample(200, seed=5) != small_model.sample(200, seed=6)

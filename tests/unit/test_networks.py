@@ -150,6 +150,7 @@ def test_dropout_acts_only_while_training():
         ({"encoder": "transformer", "encoder_settings": {"layers": 0}}, "layers must be 1 or more"),
         ({"kl_weight": "fixd"}, "Did you mean 'fixed'"),
         ({"word_dropout": 1.0}, "word_dropout is a share"),
+        ({"unconditional": -0.1}, "unconditional is a share"),
     ],
 )
 def test_sizes_that_make_no_network_are_refused(settings, message):

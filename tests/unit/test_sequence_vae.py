@@ -86,6 +86,31 @@ def test_word_dropout_hides_its_share_but_never_the_begin(model):
     assert model._hide_words(ids, torch_stream(0)) is ids
 
 
+def test_hidden_latents_teach_the_decoder_alone(model):
+    model.unconditional = 0.5
+    model._seen = lambda n, generator: torch.tensor([True, False, True])
+    model._noise = lambda shape, generator: torch.zeros(tuple(shape))
+    terms = model.losses(Batch(IDS), 0, "vae", torch_stream(0))
+    mean, log_var = model.posterior(IDS)
+    with_z, without = (model.nll(model.decoder(IDS[:, :-1], z), IDS) for z in (mean, 0.0 * mean))
+    rates = model.kl(mean, log_var).sum(1)
+    torch.testing.assert_close(terms["nll"], (with_z[0] + with_z[2]) / 2)
+    torch.testing.assert_close(terms["language_nll"], without[1])
+    torch.testing.assert_close(terms["rate"], (rates[0] + rates[2]) / 2)
+    # A molecule whose z is hidden pays for its tokens and not for a rate.
+    total = with_z[0] + without[1] + with_z[2] + model.kl_weight.beta(0) * (rates[0] + rates[2])
+    torch.testing.assert_close(terms["loss"], total / 3)
+
+
+def test_latents_are_hidden_in_their_share_but_never_all(model):
+    assert bool(model._seen(100, torch_stream(0)).all())
+    model.unconditional = 0.3
+    seen = model._seen(20_000, torch_stream(0))
+    assert float((~seen).float().mean()) == pytest.approx(0.3, abs=5 * math.sqrt(0.21 / 20_000))
+    model.unconditional = 0.99
+    assert all(bool(model._seen(3, torch_stream(i))[0]) for i in range(50))
+
+
 def test_active_units_are_dimensions_whose_mean_varies_by_more_than_a_hundredth():
     means = torch.randn(5000, 1, 4, generator=torch_stream(0)) * torch.tensor([1.0, 0.11, 0.09, 0.0])
     assert active_units(means) == 2  # Burda et al. 2016: variances 1, 0.0121, 0.0081, 0
