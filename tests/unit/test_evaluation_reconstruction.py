@@ -33,7 +33,7 @@ class Memory:
         z = np.array([[known.index(s) if s in ANSWERS else math.nan] for s in smiles], np.float32)
         return (z + 1) % len(known) if sample else z
 
-    def decode(self, z, *, temperature=0.0, seed=0):
+    def decode(self, z, *, temperature=0.0, seed=0, beams=0):
         assert not np.isnan(z).any()
         return [list(ANSWERS.values())[int(i)] for i in z[:, 0]]
 
