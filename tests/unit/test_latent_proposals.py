@@ -120,14 +120,15 @@ def test_sources_share_evenly_before_anything_is_known() -> None:
     assert source_shares(History(), ["a", "b", "c", "d"]) == dict.fromkeys("abcd", 0.25)
 
 
-def test_shares_follow_the_root_of_the_wins_and_keep_a_floor() -> None:
-    history = history_of([Round("start", [0.5] * 50), Round("a", [0.9] * 15), Round("b", [0.1] * 20)])
+def test_shares_follow_the_rate_of_wins_and_keep_a_floor() -> None:
+    scores = [0.5] * 50
+    history = history_of([Round("start", scores), Round("a", [0.9] * 10), Round("b", [0.1] * 10 + [0.95] * 10)])
     shares = source_shares(history, ["a", "b"])
     assert sum(shares.values()) == pytest.approx(1.0)
-    # Undiscounted, a has 15 wins and b none: roots 4 and 1 share out 0.8 of the pool. Discounts of at most 2^(-35/200) take
-    # the first root to 3.77 at the least.
-    assert 0.1 + 0.8 * 3.77 / 4.77 < shares["a"] < 0.1 + 0.8 * 4 / 5
-    assert shares["b"] > 0.1
+    # Undiscounted, a wins 10 of 10 and b 10 of 20: rates 11/12 and 11/22, of which half of the pool is shared out. Discounts
+    # of at most 2^(-30/200) move this by less than 0.02.
+    assert shares["a"] == pytest.approx(0.25 + 0.5 * (11 / 12) / (11 / 12 + 11 / 22), abs=0.02)
+    assert shares["b"] > 0.25
 
 
 def test_failed_measurements_earn_nothing() -> None:

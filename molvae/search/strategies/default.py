@@ -18,7 +18,6 @@ from molvae.randomness import stream
 from molvae.search.acquisition import best_rank, choose_batch, ucb_weights, upper_confidence_bounds
 from molvae.search.credit import source_shares
 from molvae.search.features import FeatureCache
-from molvae.search.lineages import lineage_start
 from molvae.search.proposals.base import PROPOSALS
 from molvae.search.proposals.latent import PriorSample
 from molvae.search.space import SearchSpace
@@ -114,21 +113,16 @@ class Default(Strategy):
     ) -> tuple[list[Proposal], np.ndarray, np.ndarray]:
         """The pool of unmeasured candidates with the surrogate's means and variances."""
         shares = source_shares(history, list(self.sources))
-        start = lineage_start(history, score_units(history.scores)[1])
-        own = history.scores[start:]
-        order = start + np.argsort(-own, kind="stable")[: int(np.isfinite(own).sum())]
+        order = np.argsort(-history.scores, kind="stable")[: int(np.isfinite(history.scores).sum())]
 
         def elites(k: int) -> list[Proposal]:
             # Rank N^u with u uniform: every order of magnitude of ranks gives as many parents.
-            if not len(order):
-                return []
             ranks = np.unique((len(order) ** rng.random(k)).astype(int) - 1)
             return [Proposal(e.smiles, e.source, e.z) for e in (history.evaluations[order[r]] for r in ranks)]
 
         pool: dict[str, Proposal] = {}
         mean, variance = np.zeros((2, 0)), np.zeros((2, 0))
-        young = len(order) < self.initial  # a new lineage is founded by draws from the prior that the surrogate picks
-        immigrants = self._prior.propose([], self.children if young else self.immigrants, rng)
+        immigrants = self._prior.propose([], self.immigrants, rng)
         parents = elites(self.parents) + immigrants
         for _ in range(self.generations):
             fresh = {p.smiles: p for p in immigrants if p.smiles not in history.known and p.smiles not in pool}
