@@ -124,19 +124,21 @@ class SequenceVAE(nn.Module):
 
     def losses(self, batch: Batch, step: int, player: str, generator: torch.Generator) -> dict[str, Tensor]:
         """The terms of one player's loss; `loss` is what it minimises, the others are for the log. Batch means, in nats."""
-        mean, log_var = self.posterior(batch.ids if batch.source is None else batch.source)
-        z = mean + (0.5 * log_var).exp() * self._noise(mean.shape, generator)
-        seen = self._seen(len(z), generator)
-        z = z * seen[:, None, None]
+        seen = self._seen(len(batch.ids), generator)
+        read = batch.ids if batch.source is None else batch.source
+        mean, log_var = self.posterior(read[seen])  # what the decoder does not see need not be encoded
+        z = mean.new_zeros(len(seen), *mean.shape[1:])
+        z[seen] = mean + (0.5 * log_var).exp() * self._noise(mean.shape, generator)
         nll = self.nll(self.decoder(self._hide_words(batch.ids[:, :-1], generator), z), batch.ids)
-        kl = self.kl(mean[seen], log_var[seen])
+        kl = self.kl(mean, log_var)
         terms = {"nll": nll[seen].mean(), "rate": kl.sum(1).mean()}
-        loss = nll.mean() + seen.float().mean() * self.kl_weight.beta(step) * self.kl_weight.penalty(kl)
-        if not bool(seen.all()):
+        loss = nll.mean() + len(kl) / len(nll) * self.kl_weight.beta(step) * self.kl_weight.penalty(kl)
+        if len(kl) < len(nll):
             terms["language_nll"] = nll[~seen].mean()
         if self.property_heads is not None and batch.properties is not None:
-            known = ~batch.properties.isnan()
-            error = (self.property_heads(mean.flatten(1)) - batch.properties.nan_to_num()).square() * known
+            wanted = batch.properties[seen]
+            known = ~wanted.isnan()
+            error = (self.property_heads(mean.flatten(1)) - wanted.nan_to_num()).square() * known
             terms["property_mse"] = error.sum() / known.sum().clamp(min=1)
             loss = loss + self.property_weight * terms["property_mse"]
         return {"loss": loss, **terms}
