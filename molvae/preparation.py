@@ -62,10 +62,15 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Tokenised molecules and, if asked for, their properties: (n, P) float64 in their own units, NaN where unknown."""
+    """Tokenised molecules and what belongs to them.
+
+    properties: if asked for, (n, P) float64 in their own units, NaN where unknown.
+    validation: rows of `tokens`, int64 and sorted, that the data keeps for validation; None if it keeps none.
+    """
 
     tokens: Tokenised
     properties: Tensor | None
+    validation: np.ndarray | None = None
 
 
 def prepare(
