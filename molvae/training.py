@@ -7,127 +7,35 @@ from its last state file, gives the same weights as one that was never killed (b
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
-from molvae.datasets import TokenTable, length_batches
-from molvae.errors import CheckpointError, CollapsedModel, ConfigError, DivergedModel
-from molvae.files import EventLog, atomic_path
+from molvae.distributed import Group
+from molvae.errors import CollapsedModel, ConfigError, DivergedModel
+from molvae.examples import Examples, batches_from
+from molvae.hardware import Meter, training_flops
 from molvae.models.precision import autocast
-from molvae.models.sequence_vae import Batch, SequenceVAE
-from molvae.randomness import child_seed, torch_stream
-
-log = logging.getLogger(__name__)
+from molvae.models.sequence_vae import SequenceVAE
+from molvae.randomness import torch_stream
+from molvae.training_record import CollapseWatch, Record
+from molvae.training_settings import TrainSettings
+from molvae.training_state import TrainState
+from molvae.training_step import Passes
 
 MIN_ACTIVE_UNITS = 2
-PRECISIONS = ("auto", "bfloat16", "float32")
+QUIET_STEPS = 200  # before these, a low rate is no cause for alarm
 
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How to train. One step is one batch; `molecules` counts every molecule shown, repeats included.
-
-    molecules: how many to show in all.  batch_size: rows a step.
-    learning_rate: peak, after `warmup` steps; it falls as a cosine over the last `decay` share of training.
-    weight_decay, clip: AdamW's decay, and the largest gradient norm (loss in nats per molecule).
-    ema: decay of the averaged weights, which are what is evaluated and shipped.
-    precision: "auto" (bfloat16 where the hardware multiplies it), "bfloat16" or "float32".
-    compile: torch.compile on CUDA.  evaluate_every: molecules between evaluations.  save_every: seconds between state files.
-    """
-
-    molecules: int = 4_000_000
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    warmup: int = 500
-    decay: float = 1.0
-    weight_decay: float = 0.01
-    clip: float = 50.0
-    ema: float = 0.999
-    precision: str = "auto"
-    compile: bool = True
-    evaluate_every: int = 250_000
-    save_every: float = 120.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        bounds = {
-            "molecules": self.molecules >= 1, "batch_size": self.batch_size >= 1, "learning_rate": self.learning_rate > 0,
-            "warmup": self.warmup >= 0, "decay": 0 <= self.decay <= 1, "weight_decay": self.weight_decay >= 0,
-            "clip": self.clip > 0, "ema": 0 <= self.ema < 1, "precision": self.precision in PRECISIONS,
-        }  # fmt: skip
-        for name, holds in bounds.items():
-            if not holds:
-                raise ConfigError(f"[training] {name} cannot be {getattr(self, name)!r}.")
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps in all."""
-        return math.ceil(self.molecules / self.batch_size)
-
-    def rate_at(self, step: int) -> float:
-        """Learning rate of a step: linear warm-up, constant, then a cosine to zero over the last `decay` share."""
-        start = self.steps * (1.0 - self.decay)
-        fall = 1.0 if step < start else 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - start) / (self.steps - start))))
-        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup)) * fall
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What a model learns from, one row a molecule.
-
-    table: the strings to be written.
-    sources: writings that the encoder may read, equally many for each molecule, the first being the table's own.
-    properties: (n, P) float32 standardised values, NaN where unknown.
-    """
-
-    table: TokenTable
-    sources: TokenTable | None = None
-    properties: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    @property
-    def writings(self) -> int:
-        """Writings a molecule that the encoder may read."""
-        return 1 if self.sources is None else len(self.sources) // len(self.table)
-
-    def select(self, rows: Tensor) -> Examples:
-        """Some molecules with all that belongs to them."""
-        blocks = (rows[:, None] * self.writings + torch.arange(self.writings)).flatten()
-        return Examples(
-            self.table.select(rows),
-            None if self.sources is None else self.sources.select(blocks),
-            None if self.properties is None else self.properties[rows],
-        )
-
-    def to(self, device: torch.device) -> Examples:
-        """The same on another device."""
-        return Examples(
-            self.table.to(device),
-            None if self.sources is None else self.sources.to(device),
-            None if self.properties is None else self.properties.to(device),
-        )
-
-    def batch(self, rows: Tensor, generator: torch.Generator | None = None) -> Batch:
-        """The batch of some rows (B,), on their device. With a generator the encoder reads another writing half the time."""
-        source = None
-        if self.sources is not None and generator is not None:
-            other = torch.randint(1, self.writings, (len(rows),), generator=generator)
-            which = other.where(torch.rand(len(rows), generator=generator) < 0.5, 0)
-            source = self.sources.batch(rows * self.writings + which.to(rows.device))
-        return Batch(self.table.batch(rows), source, None if self.properties is None else self.properties[rows])
+Evaluate = Callable[[SequenceVAE, int], Mapping[str, float]]
+Progress = Callable[[int, int, Mapping[str, float]], None]
+Heard = Callable[[int, Mapping[str, float]], None]
 
 
 @contextlib.contextmanager
@@ -153,91 +61,13 @@ def refuse_divergence(terms: Mapping[str, float], step: int) -> None:
         raise DivergedModel(f"training diverged at step {step} ({shown}). Lower learning_rate or clip, then resume.")
 
 
-def batches_from(table: TokenTable, settings: TrainSettings, step: int) -> Iterator[Tensor]:
-    """Row numbers of the batches from `step` on, epoch after epoch; each epoch's order depends on (seed, epoch) only."""
-    per_epoch = math.ceil(len(table) / settings.batch_size)
-    epoch, skip = divmod(step, per_epoch)
-    while True:
-        order = length_batches(table.lengths, settings.batch_size, torch_stream(settings.seed, "order", epoch))
-        yield from order[skip:]
-        epoch, skip = epoch + 1, 0
+def held_out_score(model: SequenceVAE, metrics: Mapping[str, float]) -> float:
+    """What early stopping watches, lower is better: the held-out nll in nats, as the model is trained to lower it.
 
-
-class TrainState:
-    """Everything a training run needs to go on: weights, averaged weights, optimizer moments, step."""
-
-    def __init__(self, model: SequenceVAE, settings: TrainSettings) -> None:
-        self.model = model
-        self.optimizers = {
-            name: torch.optim.AdamW(
-                list(parameters), settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay,
-                fused=model.device.type == "cuda",
-            )
-            for name, parameters in model.players().items()
-        }  # fmt: skip
-        self.averaged = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        self.step = 0
-
-    @torch.no_grad()
-    def average(self, decay: float) -> None:
-        """Move the averaged weights towards the model's; early steps use a shorter memory (Polyak averaging)."""
-        decay = min(decay, (1 + self.step) / (10 + self.step))
-        for name, value in self.model.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.averaged[name].lerp_(value, 1.0 - decay)
-            else:
-                self.averaged[name].copy_(value)
-
-    @contextlib.contextmanager
-    def averaged_weights(self) -> Iterator[None]:
-        """Run a block with the averaged weights in the model."""
-        current = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.averaged)
-        try:
-            yield
-        finally:
-            self.model.load_state_dict(current)
-
-    def save(self, path: Path) -> None:
-        """Write `state.safetensors` atomically."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"averaged.{k}": v for k, v in self.averaged.items()}
-        for player, optimizer in self.optimizers.items():
-            for i, moments in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{player}.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
-        with atomic_path(path) as partial:
-            save_file(
-                {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, partial, {"step": str(self.step)}
-            )
-
-    def load(self, path: Path) -> None:
-        """Read `state.safetensors`. Raises CheckpointError if it is torn or belongs to another model."""
-        from safetensors import safe_open
-
-        try:
-            tensors = load_file(path)
-            with safe_open(path, "pt") as stream:
-                self.step = int(stream.metadata()["step"])
-            self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-        except (SafetensorError, KeyError, TypeError, RuntimeError, OSError) as error:
-            raise CheckpointError(
-                f"cannot resume from {path}: it is torn, or of another model ({str(error).splitlines()[0]}). "
-                "Remove it to start again."
-            ) from error
-        for name, value in tensors.items():
-            if name.startswith("averaged."):
-                self.averaged[name[9:]].copy_(value)
-        for player, optimizer in self.optimizers.items():
-            table = optimizer.state_dict()
-            for name, value in tensors.items():
-                if name.startswith(f"optimizer.{player}."):
-                    i, key = name.split(".")[2:]
-                    table["state"].setdefault(int(i), {})[key] = value
-            optimizer.load_state_dict(table)
-
-
-Evaluate = Callable[[SequenceVAE, int], Mapping[str, float]]
-Progress = Callable[[int, int, Mapping[str, float]], None]
+    With a share u of hidden z that is (1 - u) nll + u language_nll. NaN if `metrics` has no nll.
+    """
+    nll, share = metrics.get("nll", math.nan), model.unconditional
+    return (1.0 - share) * nll + share * metrics["language_nll"] if share and "language_nll" in metrics else nll
 
 
 def fit(
@@ -248,71 +78,91 @@ def fit(
     *,
     evaluate: Evaluate | None = None,
     progress: Progress | None = None,
+    evaluated: Heard | None = None,
     publish: Callable[[SequenceVAE, int], None] | None = None,
+    group: Group | None = None,
 ) -> SequenceVAE:
     """Train `model` on `examples`, resuming from `folder/state.safetensors` if it is there; return it with averaged weights.
 
-    evaluate(model, molecules) -> metrics, and publish(model, molecules), are called with the averaged weights in place, at
-    every evaluation and at the end. progress(molecules, total, terms) is called every step.
+    evaluate(model, molecules) -> metrics is called with the averaged weights in place, at every evaluation and at the end,
+    and evaluated(molecules, metrics) hears what came out. publish(model, molecules) is called likewise; with
+    `settings.patience` only where the held-out nll is the lowest so far, and those weights are the ones returned.
+    progress(molecules, total, terms) is called every step. group: the processes that share every step; only the first of
+    them evaluates, publishes and writes.
     Writes `folder/events.jsonl` and `folder/state.safetensors`. KeyboardInterrupt saves the state and is raised again.
     Raises CollapsedModel if at the end fewer than two latent units are active, DivergedModel if a gradient is not finite,
-    CheckpointError for a bad state file.
+    CheckpointError for a bad state file, ConfigError for patience without anything to watch, RunError if memory does not
+    suffice for one molecule or another process is lost.
     """
     # 1. Where we are
-    folder = Path(folder)
-    device, events, state_file = model.device, EventLog(folder / "events.jsonl"), folder / "state.safetensors"
+    if settings.patience and evaluate is None:
+        raise ConfigError("[training] patience needs an evaluation to watch.")
+    folder, group = Path(folder), group or Group()
+    settings = replace(settings, accumulate=settings.accumulate * group.size)  # other processes are passes elsewhere
+    device, state_file = model.device, folder / "state.safetensors"
+    record = Record(folder, tensorboard=settings.tensorboard, silent=not group.is_first)
     state = TrainState(model, settings)
     if state_file.exists():
         state.load(state_file)
     examples = examples.to(device)
     compiled = torch.compile(model.losses) if settings.compile and device.type == "cuda" else model.losses
-    events.append("train", step=state.step, settings=asdict(settings), device=str(device), rows=len(examples))
+    passes = Passes(model, compiled, settings, group)
+    watch = CollapseWatch(max(settings.warmup, QUIET_STEPS), MIN_ACTIVE_UNITS)
+    record.event(
+        "train", step=state.step, settings=asdict(settings), device=str(device), rows=len(examples), processes=group.size
+    )
     terms: dict[str, float] = {}
-    metrics: Mapping[str, float] = {}
-    looked_at = -1
-    saved = begun = time.monotonic()
-    begun_at = state.step
+    metrics: Mapping[str, float] | None = None
+    meter: Meter | None = None
+    saved = time.monotonic()
 
-    def look() -> None:
-        nonlocal metrics, looked_at
+    def look() -> Mapping[str, float]:
+        if meter:
+            meter.pause()
+        seen, found = state.step * settings.step_size, {}
         model.eval()
         with state.averaged_weights():
-            seen = state.step * settings.batch_size
-            metrics = evaluate(model, seen) if evaluate else {}
-            if publish:
+            if group.is_first:
+                found = evaluate(model, seen) if evaluate else {}
+            is_news = settings.patience and group.is_first and state.looked != state.step
+            best = is_news and state.judge(held_out_score(model, found))
+            state.looked = state.step
+            if publish and group.is_first and (best or not settings.patience):
                 publish(model, seen)
         model.train()
-        looked_at = state.step
-        speed = (state.step - begun_at) * settings.batch_size / max(time.monotonic() - begun, 1e-9)
-        events.append(
-            "evaluation",
-            step=state.step,
-            molecules=seen,
-            molecules_per_second=round(speed, 1),
-            step_terms=terms,
-            **metrics,
-        )
+        if worry := watch.look(found):
+            record.event("collapse warning", step=state.step, reason=worry)
+        speed = {**meter.figures(group.size), "molecules_a_pass": passes.rows} if meter else {}
+        record.event("evaluation", step=state.step, molecules=seen, **speed, step_terms=terms, **found)
+        record.scalars("evaluation", {**found, **speed}, state.step, seen)
+        if evaluated and group.is_first:
+            evaluated(seen, found)
+        if meter:
+            meter.go_on()
+        return found
 
     # 2. The loop
     model.train()
-    every = max(1, settings.evaluate_every // settings.batch_size)
+    every = max(1, settings.evaluate_every // settings.step_size)
+    is_over = 0 < settings.patience <= state.stale
     try:
         for rows in batches_from(examples.table, settings, state.step):
-            if state.step >= settings.steps:
+            if state.step and state.step % every == 0 and state.looked != state.step:
+                metrics = look()
+                is_over = group.agree(0 < settings.patience <= state.stale, device)
+            if is_over or state.step >= settings.steps:
                 break
             batch = examples.batch(rows.to(device), torch_stream(settings.seed, "writing", state.step))
-            generator = torch_stream(settings.seed, "noise", state.step)
             with uninterrupted(), torch.random.fork_rng([device] if device.type == "cuda" else []):
-                torch.manual_seed(child_seed(settings.seed, "dropout", state.step))  # dropout knows no other generator
+                if meter is None and group.is_first:
+                    meter = Meter(device, settings.precision, training_flops(model, batch, torch_stream(0)))
                 for player, optimizer in state.optimizers.items():
-                    for group in optimizer.param_groups:
-                        group["lr"] = settings.rate_at(state.step)
-                    with autocast(device, settings.precision):
-                        losses = compiled(batch, state.step, player, generator)
+                    for options in optimizer.param_groups:
+                        options["lr"] = settings.rate_at(state.step)
+                    parameters = [p for options in optimizer.param_groups for p in options["params"]]
                     optimizer.zero_grad()
-                    losses["loss"].backward()
-                    norm = nn.utils.clip_grad_norm_((p for g in optimizer.param_groups for p in g["params"]), settings.clip)
-                    terms = {**terms, **{k: float(v.detach()) for k, v in losses.items()}, "gradient_norm": float(norm)}
+                    terms |= passes.gradients(batch, state.step, player, parameters)
+                    terms["gradient_norm"] = float(nn.utils.clip_grad_norm_(parameters, settings.clip))
                     refuse_divergence(terms, state.step)
                     optimizer.step()
                 model.after_step(terms)
@@ -320,28 +170,44 @@ def fit(
                 state.step += 1
                 state.average(settings.ema)
 
-            # 3. Now and then: report, evaluate, save
+            # 3. Every step: report, and now and then save
+            seen = state.step * settings.step_size
+            if meter:
+                meter.count(len(rows), batch.ids.numel())
+            record.scalars("train", terms, state.step, seen)
+            if worry := watch.hear(terms["rate"]):
+                record.event("collapse warning", step=state.step, reason=worry)
             if progress:
-                progress(min(state.step * settings.batch_size, settings.molecules), settings.molecules, terms)
-            if state.step % every == 0:
-                look()
-            if time.monotonic() - saved > settings.save_every:
+                progress(min(seen, settings.molecules), settings.molecules, terms)
+            if group.is_first and time.monotonic() - saved > settings.save_every:
                 state.save(state_file)
                 saved = time.monotonic()
     except KeyboardInterrupt:
-        state.save(state_file)
+        if group.is_first:
+            state.save(state_file)
         raise
 
-    # 4. The end: averaged weights, a last look, the collapse alarm
-    state.save(state_file)
-    if looked_at != state.step:
-        look()
-    model.load_state_dict(state.averaged)
+    # 4. The end: the last or the best averaged weights, a last look, the collapse alarm
+    if metrics is None or state.looked != state.step:
+        metrics = look()
+    if group.is_first:
+        state.save(state_file)
+    model.load_state_dict(state.best if settings.patience and state.best else state.averaged)
     model.eval()
+    if settings.patience and evaluate and group.is_first:
+        metrics = evaluate(model, state.step * settings.step_size)
+        record.event("best", held_out_score=state.best_score, evaluations_since=state.stale, **metrics)
+    record.close()
     if metrics.get("active_units", MIN_ACTIVE_UNITS) < MIN_ACTIVE_UNITS:
-        events.append("collapsed", step=state.step)
+        record.event("collapsed", step=state.step)
         raise CollapsedModel(
             f"the model collapsed: {metrics['active_units']:.0f} active units, rate {metrics.get('rate', 0.0):.2f} nats. "
             'Use kl_weight = "rate_target", or a smaller beta.'
         )
     return model
+
+
+__all__ = [
+    "Evaluate", "Examples", "Heard", "Progress", "TrainSettings", "TrainState", "autocast", "batches_from", "fit",
+    "uninterrupted",
+]  # fmt: skip

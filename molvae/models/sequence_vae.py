@@ -36,11 +36,13 @@ class Batch:
     ids: (B, T) int64 rows `<bos> tokens <eos> <pad>...`, the strings to be written.
     source: (B, T') rows that the encoder reads, if they differ (randomised SMILES in, canonical out).
     properties: (B, P) float32 standardised property values for the property heads, NaN where unknown.
+    replayed: (B,) bool, True for molecules whose z is never hidden: they keep the autoencoder, not the language model.
     """
 
     ids: Tensor
     source: Tensor | None = None
     properties: Tensor | None = None
+    replayed: Tensor | None = None
 
 
 class SequenceVAE(nn.Module):
@@ -122,24 +124,40 @@ class SequenceVAE(nn.Module):
         """The parameter sets that take turns, each on its own loss. One for a plain VAE, two for adversarial variants."""
         return {"vae": self.parameters()}
 
-    def losses(self, batch: Batch, step: int, player: str, generator: torch.Generator) -> dict[str, Tensor]:
-        """The terms of one player's loss; `loss` is what it minimises, the others are for the log. Batch means, in nats."""
-        seen = self._seen(len(batch.ids), generator)
-        read = batch.ids if batch.source is None else batch.source
-        mean, log_var = self.posterior(read[seen])  # what the decoder does not see need not be encoded
-        z = mean.new_zeros(len(seen), *mean.shape[1:])
-        z[seen] = mean + (0.5 * log_var).exp() * self._noise(mean.shape, generator)
-        nll = self.nll(self.decoder(self._hide_words(batch.ids[:, :-1], generator), z), batch.ids)
+    def losses(
+        self, batch: Batch, step: int, player: str, generator: torch.Generator, rows: slice = slice(None)
+    ) -> dict[str, Tensor]:
+        """The terms of one player's loss; `loss` is what it minimises, the others are for the log. Batch means, in nats.
+
+        rows: a part of the batch. What is random is drawn for the whole batch and every mean divides by the whole batch's
+        count, so the terms (and gradients) of the parts add up to those of the batch. Two things know only their part:
+        dropout inside the networks, and free bits, whose threshold is held against the part's mean.
+        """
+        n, ids = len(batch.ids), batch.ids[rows]
+        seen = self._seen(n, generator)
+        if batch.replayed is not None:
+            seen = seen | batch.replayed.cpu()
+        n_seen, before, here = int(seen.sum()), int(seen[: rows.start or 0].sum()), seen[rows]
+        shown, hidden = (mask.nonzero()[:, 0].to(self.device) for mask in (here, ~here))
+        read = ids if batch.source is None else batch.source[rows]
+        mean, log_var = self.posterior(read[shown] if len(shown) else read[:1])  # no network likes an empty batch
+        mean, log_var = mean[: len(shown)], log_var[: len(shown)]
+        noise = self._noise((n_seen, *mean.shape[1:]), generator)[before : before + len(shown)]
+        z = mean.new_zeros(len(ids), *mean.shape[1:])
+        z[shown] = mean + (0.5 * log_var).exp() * noise
+        nll = self.nll(self.decoder(self._hide_words(batch.ids[:, :-1], generator)[rows], z), ids)
         kl = self.kl(mean, log_var)
-        terms = {"nll": nll[seen].mean(), "rate": kl.sum(1).mean()}
-        loss = nll.mean() + len(kl) / len(nll) * self.kl_weight.beta(step) * self.kl_weight.penalty(kl)
-        if len(kl) < len(nll):
-            terms["language_nll"] = nll[~seen].mean()
+        terms = {"nll": nll[shown].sum() / n_seen, "rate": kl.sum(1).sum() / n_seen}
+        loss = nll.sum() / n
+        if len(kl):
+            loss = loss + len(kl) / n * self.kl_weight.beta(step) * self.kl_weight.penalty(kl)
+        if n_seen < n:
+            terms["language_nll"] = nll[hidden].sum() / (n - n_seen)
         if self.property_heads is not None and batch.properties is not None:
-            wanted = batch.properties[seen]
-            known = ~wanted.isnan()
-            error = (self.property_heads(mean.flatten(1)) - wanted.nan_to_num()).square() * known
-            terms["property_mse"] = error.sum() / known.sum().clamp(min=1)
+            n_known = (~batch.properties[seen.to(self.device)].isnan()).sum().clamp(min=1)
+            wanted = batch.properties[rows][shown]
+            error = (self.property_heads(mean.flatten(1)) - wanted.nan_to_num()).square() * ~wanted.isnan()
+            terms["property_mse"] = error.sum() / n_known
             loss = loss + self.property_weight * terms["property_mse"]
         return {"loss": loss, **terms}
 
@@ -155,12 +173,12 @@ class SequenceVAE(nn.Module):
         return torch.randn(tuple(shape), generator=generator).to(self.device)
 
     def _seen(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n,) bool: the molecules whose z the decoder sees, the first always among them."""
+        """(n,) bool on the CPU: the molecules whose z the decoder sees, the first always among them."""
         if not self.unconditional:
-            return torch.ones(n, dtype=torch.bool, device=self.device)
+            return torch.ones(n, dtype=torch.bool)
         seen = torch.rand(n, generator=generator) >= self.unconditional
         seen[0] = True
-        return seen.to(self.device)
+        return seen
 
     def _hide_words(self, ids: Tensor, generator: torch.Generator) -> Tensor:
         if not self.word_dropout:

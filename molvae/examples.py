@@ -1,0 +1,82 @@
+"""What a model learns from: tokenised molecules with their other writings and properties, and the order they are shown in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from molvae.datasets import TokenTable, length_batches
+from molvae.models.sequence_vae import Batch
+from molvae.randomness import torch_stream
+from molvae.training_settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a model learns from, one row a molecule.
+
+    table: the strings to be written.
+    sources: writings that the encoder may read, equally many for each molecule, the first being the table's own.
+    properties: (n, P) float32 standardised values, NaN where unknown.
+    replayed: (n,) bool, True for molecules that only keep what the model knew (`Batch.replayed`).
+    """
+
+    table: TokenTable
+    sources: TokenTable | None = None
+    properties: Tensor | None = None
+    replayed: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def writings(self) -> int:
+        """Writings a molecule that the encoder may read."""
+        return 1 if self.sources is None else len(self.sources) // len(self.table)
+
+    def select(self, rows: Tensor) -> Examples:
+        """Some molecules with all that belongs to them."""
+        blocks = (rows[:, None] * self.writings + torch.arange(self.writings)).flatten()
+        return Examples(
+            self.table.select(rows),
+            None if self.sources is None else self.sources.select(blocks),
+            None if self.properties is None else self.properties[rows],
+            None if self.replayed is None else self.replayed[rows],
+        )
+
+    def to(self, device: torch.device) -> Examples:
+        """The same on another device."""
+        return Examples(
+            self.table.to(device),
+            None if self.sources is None else self.sources.to(device),
+            None if self.properties is None else self.properties.to(device),
+            None if self.replayed is None else self.replayed.to(device),
+        )
+
+    def batch(self, rows: Tensor, generator: torch.Generator | None = None) -> Batch:
+        """The batch of some rows (B,), on their device. With a generator the encoder reads another writing half the time."""
+        source = None
+        if self.sources is not None and generator is not None:
+            other = torch.randint(1, self.writings, (len(rows),), generator=generator)
+            which = other.where(torch.rand(len(rows), generator=generator) < 0.5, 0)
+            source = self.sources.batch(rows * self.writings + which.to(rows.device))
+        return Batch(
+            self.table.batch(rows),
+            source,
+            None if self.properties is None else self.properties[rows],
+            None if self.replayed is None else self.replayed[rows],
+        )
+
+
+def batches_from(table: TokenTable, settings: TrainSettings, step: int) -> Iterator[Tensor]:
+    """Row numbers of the batches from `step` on, epoch after epoch; each epoch's order depends on (seed, epoch) only."""
+    per_epoch = math.ceil(len(table) / settings.step_size)
+    epoch, skip = divmod(step, per_epoch)
+    while True:
+        order = length_batches(table.lengths, settings.step_size, torch_stream(settings.seed, "order", epoch))
+        yield from order[skip:]
+        epoch, skip = epoch + 1, 0
