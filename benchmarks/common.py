@@ -15,9 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from molvae.checkpoint import find
-from molvae.datasets import file_hash, read_smiles
+from molvae.datasets import read_smiles
 from molvae.errors import DataError
-from molvae.files import atomic_path
+from molvae.files import atomic_path, file_hash
 
 RESULTS = Path(__file__).parent / "results"
 ZINC, TEST_ROWS = "zinc250k.smi.gz", "zinc250k_test_index.json"

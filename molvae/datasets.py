@@ -6,34 +6,21 @@ one gather on whatever device the table lives on.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from multiprocessing import get_context
-from typing import Any
 
 import numpy as np
 import torch
 
 from molvae.derivation import write_randomised, write_strings
+from molvae.processes import in_processes
 from molvae.tables import read_molecules
 from molvae.tokens import BOS, EOS, PAD, Vocabulary
 
 CHUNK = 2000
-
-
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_smiles(path: str | os.PathLike[str], column: str | None = None) -> list[str]:
@@ -171,16 +158,3 @@ def tokenise(
     table = TokenTable.from_rows(ids)
     variant_table = TokenTable.from_rows(sources) if randomised else None
     return Tokenised(kept, table, np.asarray(rows, np.int64), vocabulary, rejected, variant_table)
-
-
-def in_processes(
-    function: Callable[[Any], list[Any]], jobs: Sequence[Any], workers: int, done: Callable[[int], None] | None = None
-) -> list[Any]:
-    """The results of all jobs in order, joined; in `workers` processes, or in this one if 0. `done` hears their number."""
-    results: list[Any] = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else nullcontext() as pool:
-        for part in pool.map(function, jobs) if pool else map(function, jobs):
-            results += part
-            if done:
-                done(len(results))
-    return results

@@ -23,10 +23,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from molvae.chem import property_named
-from molvae.datasets import CHUNK, Tokenised, TokenTable, file_hash, in_processes, read_smiles, tokenise
+from molvae.datasets import CHUNK, Tokenised, TokenTable, read_smiles, tokenise
 from molvae.derivation import measure_properties
 from molvae.errors import ConfigError, DataError, RunError
-from molvae.files import atomic_path, write_json, write_text
+from molvae.files import atomic_path, file_hash, write_json, write_text
+from molvae.processes import in_processes
 from molvae.tokens import Vocabulary
 
 log = logging.getLogger(__name__)

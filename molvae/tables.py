@@ -13,15 +13,18 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from molvae.chem import parse
 from molvae.errors import ConfigError, DataError
 from molvae.files import atomic_path
 
 FORMATS = (".smi", ".txt", ".csv", ".tsv", ".sdf", ".parquet")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _ID_COLUMNS = ("id", "name", "molecule", "title")
 
 Columns = Mapping[str, Sequence[Any]]
@@ -39,6 +42,35 @@ class Molecules:
 
     def __len__(self) -> int:
         return len(self.smiles)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file holds its molecules.
+
+    ending: one of FORMATS.  header: the names of the columns; None without a header, and for SDF.
+    delimiter: between the columns of a text table; None for white space.
+    column: position of the SMILES.  names: position of the ids, None if there are none.
+    """
+
+    ending: str
+    header: tuple[str, ...] | None = None
+    delimiter: str | None = None
+    column: int = 0
+    names: int | None = None
+
+
+class Row(NamedTuple):
+    """One row of a file that is not blank.
+
+    line: where it ends, from 1; where an SDF record begins; the row of a Parquet file.  number: among such rows, from 1.
+    text: SMILES as written, or the MOL block of an SDF record; "" where the column is empty.  name: "" if there is none.
+    """
+
+    line: int
+    number: int
+    text: str
+    name: str
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -63,19 +95,79 @@ def read_molecules(path: str | os.PathLike[str], column: str | None = None) -> M
     Raises DataError for a file that is missing, empty, broken, or has no such column.
     """
     if str(path) == "-":
-        return _checked(_smiles_lines(sys.stdin), "standard input")
+        layout, path = Layout(".smi", names=1), "standard input"
+        rows = _smiles_lines(sys.stdin, layout)
+    else:
+        layout = stated_layout(path, column)
+        rows = read_rows(path, layout)
+    smiles, ids = [], []
+    for row in rows:
+        if layout.ending == ".sdf":
+            smiles.append(block_smiles(row.text))
+        elif row.text:
+            smiles.append(row.text)
+        else:
+            continue
+        ids.append(row.name or str(row.line if layout.ending in (".smi", ".txt") else row.number))
+    if not smiles:
+        raise DataError(f"{path} holds no molecules. Give a file with one molecule a row.")
+    return Molecules(smiles, ids)
+
+
+def stated_layout(path: str | os.PathLike[str], column: str | None = None) -> Layout:
+    """The layout that a file's ending and header state, without a look at its rows; see `sniffing.sniff` for one with."""
     ending = format_of(path)
-    try:
-        if ending == ".parquet":
-            return _checked(_parquet_rows(Path(path), column), path)
-        with _opened(Path(path)) as stream:
-            if ending == ".sdf":
-                rows = _sdf_records(stream)
-            elif ending in (".csv", ".tsv"):
-                rows = _table_rows(csv.reader(stream, delimiter="\t" if ending == ".tsv" else ","), path, column)
+    if ending == ".parquet":
+        header = parquet_columns(path)
+    elif ending in (".csv", ".tsv"):
+        with reading(path), opened(path) as stream:
+            header = next(csv.reader(stream, delimiter=DELIMITERS[ending]), None)
+        if header is None:
+            raise DataError(f"{path} holds no molecules. Give a file with one molecule a row.")
+    else:
+        return Layout(ending, names=None if ending == ".sdf" else 1)
+    plain = [name.strip().lower() for name in header]
+    if column is not None and column in header:
+        at = header.index(column)
+    elif column is None and "smiles" in plain:
+        at = plain.index("smiles")
+    else:
+        raise no_column(path, column or "smiles", header)
+    return Layout(ending, tuple(header), DELIMITERS.get(ending), at, id_column(header, at))
+
+
+def id_column(header: Sequence[str], column: int) -> int | None:
+    """The position of a column of ids beside the SMILES column, if there is one."""
+    plain = [name.strip().lower() for name in header]
+    return next((plain.index(name) for name in _ID_COLUMNS if name in plain and plain.index(name) != column), None)
+
+
+def no_column(path: str | os.PathLike[str], column: str, header: Sequence[str]) -> DataError:
+    """The error of a column that is not there."""
+    has = ", ".join(header[:12]) or "nothing"
+    return DataError(f"no column {column!r} in {path} (has: {has}). Name the SMILES column with --smiles-col.")
+
+
+def read_rows(path: str | os.PathLike[str], layout: Layout) -> Iterator[Row]:
+    """Stream the rows of a file. Raises DataError where the file is missing or broken."""
+    with reading(path):
+        if layout.ending == ".parquet":
+            yield from _parquet_rows(path, layout)
+            return
+        with opened(path) as stream:
+            if layout.ending == ".sdf":
+                yield from _sdf_records(stream)
+            elif layout.delimiter is None:
+                yield from _smiles_lines(stream, layout)
             else:
-                rows = _smiles_lines(stream)
-            return _checked(rows, path)
+                yield from _table_rows(stream, layout)
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what goes wrong while a file is read into a DataError."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise DataError(f"no file {path}. Check the path.") from error
     except UnicodeDecodeError as error:
@@ -88,83 +180,89 @@ def read_molecules(path: str | os.PathLike[str], column: str | None = None) -> M
         raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
 
 
-def _checked(rows: Iterator[tuple[str, str]], path: str | os.PathLike[str]) -> Molecules:
-    pairs = list(rows)
-    if not pairs:
-        raise DataError(f"{path} holds no molecules. Give a file with one molecule a row.")
-    return Molecules([smiles for smiles, _ in pairs], [name for _, name in pairs])
-
-
-def _opened(path: Path) -> TextIO:
-    if path.suffix.lower() == ".gz":
+def opened(path: str | os.PathLike[str]) -> TextIO:
+    """A text file, optionally gzipped, as a stream; line ends as they are."""
+    if str(path).lower().endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")  # type: ignore[return-value]
-    return path.open(encoding="utf-8-sig", newline="")
+    return open(path, encoding="utf-8-sig", newline="")
 
 
-def _smiles_lines(stream: TextIO) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(stream, 1):
-        words = line.split(maxsplit=1)
-        if words:
-            yield words[0], words[1].strip() if len(words) > 1 else str(number)
-
-
-def _table_rows(rows: Iterator[list[str]], path: str | os.PathLike[str], column: str | None) -> Iterator[tuple[str, str]]:
-    header = next(rows, None)
-    if header is None:
-        return
-    at, names = _columns(header, path, column)
-    for number, row in enumerate(rows, 1):
-        if len(row) > at and row[at].strip():
-            name = row[names].strip() if names is not None and len(row) > names else ""
-            yield row[at].strip(), name or str(number)
-
-
-def _columns(header: Sequence[str], path: str | os.PathLike[str], column: str | None) -> tuple[int, int | None]:
-    """The positions of the SMILES column and of the column of ids, if there is one."""
-    plain = [name.strip().lower() for name in header]
-    if column is not None and column in header:
-        at = list(header).index(column)
-    elif column is None and "smiles" in plain:
-        at = plain.index("smiles")
-    else:
-        has = ", ".join(header[:12]) or "nothing"
-        raise DataError(
-            f"no column {column or 'smiles'!r} in {path} (has: {has}). Name the SMILES column with --smiles-col."
-        )
-    return at, next((plain.index(name) for name in _ID_COLUMNS if name in plain and plain.index(name) != at), None)
-
-
-def _sdf_records(stream: TextIO) -> Iterator[tuple[str, str]]:
+def block_smiles(block: str) -> str:
+    """SMILES of a MOL block, or "" if RDKit cannot read it."""
     from rdkit import Chem, rdBase
 
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromMolBlock(block)
+        return Chem.MolToSmiles(mol) if mol is not None else ""
+
+
+def parquet_columns(path: str | os.PathLike[str]) -> list[str]:
+    """The names of the columns of a Parquet file. Raises DataError."""
+    with _parquet_file(path) as file:
+        return list(file.schema_arrow.names)
+
+
+def _smiles_lines(stream: TextIO, layout: Layout) -> Iterator[Row]:
+    number = -1 if layout.header else 0
+    for line, text in enumerate(stream, 1):
+        words = text.split(maxsplit=1 if layout.column == 0 else -1)
+        if words:
+            number += 1
+            if number:
+                yield Row(line, number, _cell_at(words, layout.column), _cell_at(words, layout.names))
+
+
+def _table_rows(stream: TextIO, layout: Layout) -> Iterator[Row]:
+    number = -1 if layout.header else 0
+    reader = csv.reader(stream, delimiter=layout.delimiter or ",")
+    for cells in reader:
+        if cells:
+            number += 1
+            if number:
+                yield Row(reader.line_num, number, _cell_at(cells, layout.column), _cell_at(cells, layout.names))
+
+
+def _cell_at(cells: Sequence[str], at: int | None) -> str:
+    return cells[at].strip() if at is not None and at < len(cells) else ""
+
+
+def _sdf_records(stream: TextIO) -> Iterator[Row]:
     lines: list[str] = []
-    number = 0
-    for line in stream:
-        if line.rstrip() != "$$$$":
-            lines.append(line.rstrip("\r\n"))
+    number, start = 0, 1
+    for line, text in enumerate(chain(stream, ["$$$$"]), 1):
+        if text.rstrip() != "$$$$":
+            lines.append(text.rstrip("\r\n"))
             continue
-        number += 1
-        with rdBase.BlockLogs():
-            mol = Chem.MolFromMolBlock("\n".join(lines))
-            yield (Chem.MolToSmiles(mol) if mol is not None else ""), (lines[0].strip() if lines else "") or str(number)
-        lines = []
+        if any(map(str.strip, lines)):  # the last record may lack its end mark
+            number += 1
+            yield Row(start, number, "\n".join(lines), lines[0].strip())
+        lines, start = [], line + 1
 
 
-def _parquet_rows(path: Path, column: str | None) -> Iterator[tuple[str, str]]:
+@contextmanager
+def _parquet_file(path: str | os.PathLike[str]) -> Iterator[Any]:
     import pyarrow
     from pyarrow import parquet
 
-    if not path.exists():
-        raise FileNotFoundError(path)
     try:
-        table = parquet.read_table(path)
-    except pyarrow.ArrowInvalid as error:
+        with reading(path), parquet.ParquetFile(path) as file:
+            yield file
+    except pyarrow.ArrowException as error:
         raise DataError(f"{path} is not a whole Parquet file. Fetch it again.") from error
-    at, names = _columns(table.column_names, path, column)
-    ids = table.column(names).to_pylist() if names is not None else [None] * table.num_rows
-    for number, (smiles, name) in enumerate(zip(table.column(at).to_pylist(), ids, strict=True), 1):
-        if smiles:
-            yield str(smiles).strip(), str(name) if name is not None else str(number)
+
+
+def _parquet_rows(path: str | os.PathLike[str], layout: Layout) -> Iterator[Row]:
+    assert layout.header is not None, "a Parquet file names its columns"
+    wanted = [layout.header[at] for at in (layout.column, layout.names) if at is not None]
+    number = 0
+    with _parquet_file(path) as file:
+        for batch in file.iter_batches(10_000, columns=wanted):
+            smiles = batch.column(batch.schema.names.index(wanted[0])).to_pylist()
+            names = batch.column(batch.schema.names.index(wanted[1])).to_pylist() if wanted[1:] else [None] * len(smiles)
+            for text, name in zip(smiles, names, strict=True):
+                number += 1
+                shown = "" if name is None else str(name)
+                yield Row(number, number, "" if text is None else str(text).strip(), shown)
 
 
 # -- writing
