@@ -1,7 +1,7 @@
 """Several processes that train one model: what they have to tell one another, and nothing where there is only one.
 
-`torchrun --nproc-per-node 2 -m molvae train ...` starts the processes and names each in its environment. Gradients are sums over
-molecules of one step, so the processes add what their shares give (gloo on CPUs, NCCL on GPUs); the weights stay equal
+`torchrun --nproc-per-node 2 -m molvae train ...` starts the processes and names each in its environment. Gradients are sums
+over molecules of one step, so the processes add what their shares give (gloo on CPUs, NCCL on GPUs); the weights stay equal
 because every process then takes the same step.
 """
 

@@ -1,4 +1,4 @@
-"""What a model learns from: tokenised molecules with their other writings and properties, and the order they are shown in."""
+"""What a model learns from: tokenised molecules with their other writings and properties, and their order."""
 
 from __future__ import annotations
 

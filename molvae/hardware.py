@@ -63,7 +63,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 class Meter:
-    """Speed since the last evaluation, and what share of the machine that is. The first step, which compiles, is not counted."""
+    """Speed since the last evaluation, and what share of the machine that is. The first step compiles and does not count."""
 
     def __init__(self, device: torch.device, precision: str, flops_a_token: float) -> None:
         self.device, self.flops_a_token = device, flops_a_token

@@ -79,7 +79,7 @@ class CollapseWatch:
             return ""
         self.warned = True
         log.warning(
-            'the latent space may be collapsing: %s. If that does not pass, use kl_weight = "rate_target", or a smaller beta',
+            'the latent space may be collapsing: %s. If it stays so, use kl_weight = "rate_target", or a smaller beta',
             what,
         )
         return what

@@ -15,8 +15,8 @@ class TrainSettings:
     """How to train. `molecules` counts every molecule shown, repeats included.
 
     molecules: how many to show in all.
-    batch_size: molecules that one process takes at once.  accumulate: such passes a step. A step is batch_size * accumulate *
-    processes molecules; where memory runs out, passes get smaller and more, and the step stays what it was.
+    batch_size: molecules that one process takes at once.  accumulate: such passes a step. A step is batch_size *
+    accumulate * processes molecules; where memory runs out, passes get smaller and more, and the step stays what it was.
     learning_rate: peak, after `warmup` steps; it falls as a cosine over the last `decay` share of training.
     weight_decay, clip: AdamW's decay, and the largest gradient norm (loss in nats per molecule).
     ema: decay of the averaged weights, which are what is evaluated and shipped.

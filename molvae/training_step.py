@@ -31,7 +31,7 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 
 class Passes:
-    """`gradients` of steps. `rows`: molecules a pass, at most; halved, and the step begun again, whenever memory runs out."""
+    """`gradients` of steps. `rows`: molecules a pass, at most; halved, and the step begun again, when memory runs out."""
 
     def __init__(self, model: SequenceVAE, losses: Losses, settings: TrainSettings, group: Group) -> None:
         self.model, self.losses, self.settings, self.group = model, losses, settings, group
