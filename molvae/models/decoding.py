@@ -19,7 +19,7 @@ def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
     """(B, V) logits -> (B,) token ids; greedy at temperature 0, otherwise drawn from the smallest set of tokens whose
     probability reaches `top_p`. Padding and begin are never written."""
     logits = logits.float().clone()
-    logits[:, [PAD, BOS]] = float("-inf")
+    logits[:, PAD] = logits[:, BOS] = float("-inf")
     if temperature == 0.0:
         return logits.argmax(-1)
     probability = (logits / temperature).softmax(-1)
@@ -27,7 +27,11 @@ def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
         ordered, index = probability.sort(-1, descending=True)
         ordered[ordered.cumsum(-1) - ordered >= top_p] = 0.0
         probability = torch.zeros_like(probability).scatter_(-1, index, ordered)
-    return torch.multinomial(probability.cpu(), 1, generator=generator)[:, 0].to(logits.device)
+    # By the inverse of the distribution function: one random number a row, where torch.multinomial draws one a token.
+    reached = probability.cumsum(-1)
+    whole = reached[:, -1:]
+    wanted = torch.rand(len(logits), 1, generator=generator).to(logits.device) * whole
+    return torch.searchsorted(reached, torch.minimum(wanted, whole.nextafter(torch.zeros_like(whole))), right=True)[:, 0]
 
 
 @torch.inference_mode()

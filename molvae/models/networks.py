@@ -137,16 +137,19 @@ class GRUDecoder(nn.Module):
     def start(self, z: Tensor, max_length: int) -> State:
         """The state before the first token."""
         context = z.flatten(1)
-        return {"context": context, "h": torch.stack(self._first_states(context), 1)}
+        rows = torch.stack([layer.row_gates(context) for layer in self.layers], 1)
+        # What each token adds to the first layer's gates, once for all rows and steps; `keep_rows` leaves a tuple alone.
+        tokens = (self.layers[0].input_gates(self.embedding.weight),)
+        return {"rows": rows, "tokens": tokens, "h": torch.stack(self._first_states(context), 1)}
 
     def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """ids (B,) the tokens written last -> logits (B, V) of the next, and the new state."""
-        x = self.embedding(ids)
-        new = []
+        gates, new = state["tokens"][0].index_select(0, ids), []
         for i, layer in enumerate(self.layers):
-            x = layer.step(x, state["context"], state["h"][:, i])
-            new.append(x)
-        return self.head(x), {"context": state["context"], "h": torch.stack(new, 1)}
+            if i:
+                gates = layer.input_gates(new[-1])
+            new.append(layer.step(gates + state["rows"][:, i], state["h"][:, i]))
+        return self.head(new[-1]), {**state, "h": torch.stack(new, 1)}
 
 
 def positions(length: int, width: int, device: torch.device) -> Tensor:

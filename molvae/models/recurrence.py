@@ -74,6 +74,17 @@ class _Recurrence(torch.autograd.Function):
         return d_gates, d_gates.sum(0), d_h, d_weight, d_bias, None
 
 
+def advance(gates: Tensor, products: Tensor, h: Tensor) -> Tensor:
+    """The next h (B, H) from the input gates (B, 3H), which it overwrites, and the products h W + bias (B, 3H).
+
+    The arithmetic of `_forward_step` with nothing kept for a gradient: about a quarter less memory traffic.
+    """
+    units = h.shape[1]
+    both = gates[:, : 2 * units].add_(products[:, : 2 * units]).sigmoid_()
+    new = torch.addcmul(gates[:, 2 * units :], both[:, :units], products[:, 2 * units :]).tanh_()
+    return torch.lerp(new, h, both[:, units:])
+
+
 class GRULayer(nn.Module):
     """One GRU layer over embedded tokens and, beside every token, a context vector (here: z).
 
@@ -100,9 +111,18 @@ class GRULayer(nn.Module):
         gates, rows = self.input_gates(x), self.row_gates(context)
         wide = torch.promote_types(gates.dtype, torch.float32)
         low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else wide
+        if not torch.is_grad_enabled():
+            return self._run(gates.to(wide) + rows.to(wide), h.to(wide))
         return _Recurrence.apply(gates.to(wide), rows.to(wide), h.to(wide), self.gru.weight_hh_l0, self.gru.bias_hh_l0, low)
 
-    def step(self, x: Tensor, context: Tensor, h: Tensor) -> Tensor:
-        """One step without a sequence: x (B, I), context (B, C), h (B, H) -> (B, H)."""
-        products = F.linear(h, self.gru.weight_hh_l0)
-        return _forward_step(self.input_gates(x), self.row_gates(context), products, self.gru.bias_hh_l0, h)[4]
+    def _run(self, gates: Tensor, h: Tensor) -> Tensor:
+        """Every step in turn, for when no gradient is wanted: gates (T, B, 3H), overwritten, h (B, H) -> (T, B, H)."""
+        outputs = h.new_empty(*gates.shape[:2], self.hidden)
+        for t in range(len(gates)):
+            outputs[t] = h = self.step(gates[t], h)
+        return outputs
+
+    def step(self, gates: Tensor, h: Tensor) -> Tensor:
+        """One step without a sequence: h (B, H) -> (B, H). `gates` (B, 3H), input and row gates added up, are overwritten."""
+        products = F.linear(h, self.gru.weight_hh_l0, self.gru.bias_hh_l0)
+        return advance(gates.to(h.dtype), products.to(h.dtype), h)  # under autocast the products are bfloat16

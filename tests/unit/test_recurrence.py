@@ -56,12 +56,21 @@ def test_finite_differences_agree():
     assert torch.autograd.gradcheck(layer, inputs())
 
 
+@pytest.mark.parametrize("context", [C, 0])
+def test_without_gradients_the_outputs_are_the_same(context):
+    layer, reference = pair(context)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            layer(*inputs(context)), run_reference(reference, *inputs(context)), rtol=1e-12, atol=1e-12
+        )
+
+
 def test_one_step_at_a_time_equals_the_sequence():
     layer, _ = pair()
     x, context, h = inputs()
     whole = layer(x, context, h)
     for t in range(T):
-        h = layer.step(x[t], context, h)
+        h = layer.step(layer.input_gates(x[t]) + layer.row_gates(context), h)
         torch.testing.assert_close(h, whole[t], rtol=1e-12, atol=1e-12)
 
 
