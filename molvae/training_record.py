@@ -55,7 +55,8 @@ def open_tensorboard(folder: Path) -> Any:
 class CollapseWatch:
     """Says during training, once, that the latent space seems to carry nothing: the end is too late to learn of it.
 
-    It listens to the rate of every step (an average over about a hundred) and to the active units of every evaluation.
+    It listens to the rate of every step (an average over about a hundred) and to the active units of every evaluation, and
+    says nothing for the first `quiet_steps`.
     """
 
     def __init__(self, quiet_steps: int, min_active_units: int) -> None:
@@ -72,7 +73,8 @@ class CollapseWatch:
     def look(self, metrics: Mapping[str, float]) -> str:
         """An evaluation's figures; returns what to be worried about, or ""."""
         units = metrics.get("active_units", self.min_active_units)
-        return self._warn(f"it has {units:.0f} active units") if units < self.min_active_units else ""
+        low = self.heard >= self.quiet_steps and units < self.min_active_units
+        return self._warn(f"it has {units:.0f} active units") if low else ""
 
     def _warn(self, what: str) -> str:
         if self.warned:

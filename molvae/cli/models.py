@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -18,46 +18,62 @@ PACKAGES = ("torch", "rdkit", "selfies", "botorch", "gpytorch", "numpy", "pandas
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="Molecules to learn from: .smi, .csv, .tsv, optionally .gz.")],
+    data: Annotated[
+        Path, typer.Argument(help="Molecules to learn from: .smi, .csv, .tsv, .sdf, .parquet, or a prepared data set.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run directory; the same command continues a stopped run.")],
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML with tables data, model, training.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One setting: --set training.molecules=500000.")] = None,
+    fine_tune: Annotated[
+        str | None, typer.Option("--fine-tune", help="Go on from this model (shipped or trained), on 50 to 5,000 molecules.")
+    ] = None,
     smiles_col: SmilesColumn = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Processes that tokenise; by default one a core.")] = None,
 ) -> None:
-    """Train a model on a file of molecules.
+    """Train a model on molecules, or fine-tune one.
 
-    The result is a checkpoint folder that every other verb can use.
+    The result is a checkpoint folder that every other verb can use. Commented examples of every setting: docs/configs/.
+    Several processes or GPUs: torchrun --nproc-per-node 2 -m molvae train ...
     """
+    from molvae.cli.training_display import training_display
     from molvae.config import override, read_toml
     from molvae.experiment import train as run_training
 
     table = override(read_toml(config) if config else {}, set_ or [])
-    with progress_bar("molecules") as bar:
-        milestone = [0.0]
-
-        def progress(done: int, total: int, terms: Mapping[str, float]) -> None:
-            bar(done, total)
-            if done >= milestone[0] and terms:
-                say(f"{done:>10,}/{total:,}  " + "  ".join(f"{name} {value:.3f}" for name, value in terms.items()))
-                milestone[0] = done + total / 20
-
+    is_first = os.environ.get("RANK", "0") == "0"
+    if not is_first:
+        logging.getLogger("molvae").setLevel(logging.ERROR)  # what the first process says is enough
+    with training_display(silent=not is_first) as (progress, evaluated):
         try:
             model = run_training(
                 data,
                 out,
                 config=table,
+                fine_tune=fine_tune,
                 column=smiles_col,
                 device=device,
                 workers=n_cores() if workers is None else workers,
                 progress=progress,
+                evaluated=evaluated,
             )
         except KeyboardInterrupt:
             say(f"molvae: stopped; the state is saved in {out}. Run the same command to continue.")
             raise typer.Exit(INTERRUPTED) from None
+    if not is_first:
+        return
     say(f"Checkpoint: {out / 'checkpoint'}   (molvae generate --model {out})")
     say(f"{model.card['data']['rows']:,} molecules learned from, {model.card.get('molecules_shown', 0):,} shown.")
+    if tuned := model.card.get("fine_tuning"):
+        names = {"before": "samples before", "after": "samples after", "held_out": "molecules held back"}
+        rows = [
+            [name, f"{of['n']:,}", f"{of['exact']:.1%}", f"{of['near']:.1%}", f"{of['median_similarity']:.2f}"]
+            for name, of in ((name, tuned.get(key)) for key, name in names.items())
+            if of and of["n"]
+        ]
+        header = ["memorised", "n", "training molecules", "0.9 similar or more", "median similarity"]
+        say(plain_table(header, rows, left=(0,)))
+        say(f"Each sample with its similarity to the nearest training molecule: {out / 'memorisation.csv'}")
 
 
 def evaluate(
