@@ -1,0 +1,41 @@
+"""Recombined molecules: valid, new, of the elements and sizes of their parents, and the same for any number of workers."""
+
+from drugs import SMILES
+from rdkit import Chem
+
+from molvae.randomness import stream
+from molvae.recombination import SIZE_STEP, cut, recombine
+
+PAIRS = ["c1ccccc1CCN", "c1ccncc1CCO", "c1ccc(F)cc1CCS", "CCOc1ccccc1", "CCOc1ccncc1", "CC(C)Oc1ccc(Cl)cc1"]
+
+
+def test_a_cut_gives_back_the_molecule_when_its_halves_are_joined():
+    for smiles in SMILES:
+        flat = Chem.MolToSmiles(Chem.MolFromSmiles(smiles), isomericSmiles=False)
+        found = cut(flat, stream(0, smiles))
+        if found is not None:
+            first, second, _ = found
+            assert Chem.CanonSmiles(f"{first}.{second}") == Chem.CanonSmiles(flat)
+
+
+def test_a_molecule_without_an_acyclic_bond_to_cut_is_left_out():
+    assert cut("c1ccccc1", stream(0)) is None
+    assert cut("CC", stream(0)) is None
+    assert cut("not a molecule", stream(0)) is None
+
+
+def test_recombined_molecules_are_new_and_keep_sizes():
+    made = recombine(PAIRS * 3, 4, seed=0)
+    mols = [Chem.MolFromSmiles(text) for text in made]
+    valid = [mol for mol in mols if mol is not None]
+    assert len(valid) > 0.9 * len(mols) > 0
+    given = {Chem.CanonSmiles(text) for text in PAIRS}
+    assert {Chem.MolToSmiles(mol) for mol in valid} - given
+    largest = max(Chem.MolFromSmiles(text).GetNumAtoms() for text in PAIRS)
+    assert all(mol.GetNumAtoms() < largest + SIZE_STEP for mol in valid)
+
+
+def test_the_same_for_any_number_of_workers_and_another_seed_gives_others():
+    once = recombine(SMILES, 1, seed=5)
+    assert once == recombine(SMILES, 1, seed=5, workers=1)
+    assert once != recombine(SMILES, 1, seed=6)
