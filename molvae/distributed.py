@@ -74,7 +74,7 @@ class Group:
 def _lost_process() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # torch.distributed's own errors are of this type
+    except (RuntimeError, ValueError) as error:  # torch.distributed's own errors, and its words for a bad environment
         raise RunError(
             "another process of this run has ended, or cannot be reached. Run the same command to go on from the last state."
         ) from error

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,17 @@ from molvae.experiment import health
 from molvae.files import EventLog
 from molvae.models.sequence_vae import MODELS
 from molvae.randomness import child_seed, torch_stream
-from molvae.training import Examples, TrainSettings, TrainState, autocast, batches_from, fit, uninterrupted
+from molvae.training import (
+    Examples,
+    TrainSettings,
+    TrainState,
+    autocast,
+    batches_from,
+    fit,
+    held_out_score,
+    uninterrupted,
+)
+from molvae.training_record import CollapseWatch, Record
 
 TESTS = Path(__file__).parents[1]
 
@@ -72,7 +83,8 @@ def test_a_part_of_a_batch_is_a_step():
     "setting",
     [
         {"molecules": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"warmup": -1}, {"decay": 1.5}, {"clip": 0.0},
-        {"ema": 1.0}, {"precision": "float16"}, {"weight_decay": -0.1},
+        {"ema": 1.0}, {"precision": "float16"}, {"weight_decay": -0.1}, {"accumulate": 0}, {"patience": -1},
+        {"evaluate_every": 0}, {"save_every": -1.0},
     ],
 )  # fmt: skip
 def test_impossible_settings_are_refused(setting):
@@ -266,6 +278,99 @@ def test_evaluation_sees_averaged_weights_and_its_numbers_are_logged(tmp_path):
     for event in events:
         assert event["active_units"] == 8 and event["nll"] == 1.5 and event["molecules_per_second"] > 0
         assert {"loss", "nll", "rate", "beta", "gradient_norm"} <= event["step_terms"].keys()
+        assert 0 < event["matmul_share"] < 1 and event["matmul_ceiling_tflops"] > 0 and event["peak_memory_mib"] > 50
+
+
+def told(scores: list[float]):
+    """An evaluation that gives these scores one after the other, and keeps the weights that it saw."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def evaluate(model, molecules):
+        seen.append({k: v.clone() for k, v in model.state_dict().items()})
+        return {"nll": scores[min(molecules // 20, len(scores)) - 1], "active_units": 8}
+
+    return evaluate, seen
+
+
+def test_training_stops_when_patience_ends_and_keeps_the_best_weights(tmp_path):
+    evaluate, seen = told([5.0, 4.0, 3.0, 3.5, float("nan"), 3.0, 1.0, 1.0])
+    plan = replace(SETTINGS, evaluate_every=20, patience=3)
+    published, heard = [], []
+    model = fit(
+        *build(), plan, tmp_path,
+        evaluate=evaluate, publish=lambda _, n: published.append(n), evaluated=lambda n, found: heard.append(n),
+    )  # fmt: skip
+    assert published == [20, 40, 60]  # only what is better than all before
+    assert heard == [20, 40, 60, 80, 100, 120]  # an equal score is no improvement, nor is NaN
+    assert all(torch.equal(value, seen[2][name]) for name, value in model.state_dict().items())
+    best = EventLog(tmp_path / "events.jsonl").read()[-1]
+    assert best["event"] == "best" and best["held_out_score"] == 3.0 and best["evaluations_since"] == 3
+    evaluate, _ = told([0.0])
+    again = fit(*build(), plan, tmp_path, evaluate=evaluate)  # a run that is over stays over
+    assert all(torch.equal(value, seen[2][name]) for name, value in again.state_dict().items())
+    with pytest.raises(ConfigError, match="patience needs an evaluation"):
+        fit(*build(), plan, tmp_path / "other")
+
+
+@pytest.mark.parametrize("stop", [2, 3, 4, 5])
+@pytest.mark.parametrize("where", ["step", "evaluation"])
+def test_early_stopping_goes_on_as_if_it_had_not_been_interrupted(tmp_path, stop, where):
+    scores = [5.0, 3.0, 4.0, 4.0, 2.0, 4.0, 4.0, 4.0]
+    plan = replace(SETTINGS, evaluate_every=20, patience=3, save_every=1e9)
+    whole = fit(*build(), plan, tmp_path / "whole", evaluate=told(scores)[0])
+    calls = []
+
+    def interrupt(*arguments):
+        calls.append(arguments)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+
+    evaluate, _ = told(scores)
+
+    def interrupted_evaluation(model, molecules):
+        interrupt()
+        return evaluate(model, molecules)
+
+    options = {"evaluate": evaluate, "progress": interrupt} if where == "step" else {"evaluate": interrupted_evaluation}
+    with pytest.raises(KeyboardInterrupt):
+        fit(*build(), plan, tmp_path / "parts", **options)
+    parts = fit(*build(), plan, tmp_path / "parts", evaluate=evaluate)
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in parts.state_dict().items())
+    states = [load_file(tmp_path / name / "state.safetensors") for name in ("whole", "parts")]
+    assert states[0].keys() == states[1].keys() and all(torch.equal(v, states[1][k]) for k, v in states[0].items())
+
+
+def test_what_is_watched_is_what_is_trained():
+    model, _ = build()
+    assert held_out_score(model, {"nll": 4.0, "language_nll": 30.0}) == 4.0  # it never writes without z
+    model.unconditional = 0.25
+    assert held_out_score(model, {"nll": 4.0, "language_nll": 30.0}) == 0.75 * 4.0 + 0.25 * 30.0
+    assert held_out_score(model, {"nll": 4.0}) == 4.0 and math.isnan(held_out_score(model, {}))
+
+
+def test_a_collapse_is_told_early_and_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("molvae.training.QUIET_STEPS", 10)
+    model, examples = build()
+    losses = model.losses
+
+    def empty(*arguments):
+        terms = losses(*arguments)
+        return {**terms, "rate": terms["rate"] * 1e-3}
+
+    model.losses = empty
+    plan = replace(SETTINGS, molecules=20 * 20, evaluate_every=40)
+    fit(model, examples, plan, tmp_path, evaluate=lambda *_: {"active_units": 2})
+    warned = [e for e in EventLog(tmp_path / "events.jsonl").read() if e["event"] == "collapse warning"]
+    assert [e["step"] for e in warned] == [10] and "its rate is 0.0" in warned[0]["reason"]
+    assert caplog.text.count("the latent space may be collapsing: its rate is") == 1
+
+
+def test_few_active_units_are_told_early_but_not_at_once(tmp_path):
+    watch = CollapseWatch(quiet_steps=3, min_active_units=2)
+    assert watch.look({"active_units": 0}) == ""
+    assert [watch.hear(50.0) for _ in range(5)] == [""] * 5
+    assert watch.look({"active_units": 2}) == "" and watch.look({}) == ""
+    assert watch.look({"active_units": 1}) == "it has 1 active units" and watch.look({"active_units": 1}) == ""
 
 
 @pytest.mark.parametrize("every", [20, 40, 10**9])
@@ -308,6 +413,38 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_it_does_harm(tmp_pat
     with pytest.raises(DivergedModel, match=r"training diverged at step 2 .*loss nan.*learning_rate"):
         fit(model, examples, SETTINGS, tmp_path)
     assert (tmp_path / "state.safetensors").read_bytes() == good
+
+
+def test_tensorboard_hears_the_same_numbers_where_it_is_installed(tmp_path, monkeypatch):
+    points = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            assert folder == str(tmp_path / "tensorboard")
+
+        def add_scalar(self, name, value, at):
+            points.append((name, value, at))
+
+        def close(self):
+            points.append("closed")
+
+    stand_in = types.ModuleType("torch.utils.tensorboard")
+    stand_in.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
+    plan = replace(SETTINGS, tensorboard=True, evaluate_every=400)
+    fit(*build(), plan, tmp_path, evaluate=lambda *_: {"nll": 1.5})
+    assert ("evaluation/nll", 1.5, 400) in points and ("evaluation/nll", 1.5, 800) in points and points[-1] == "closed"
+    assert {p[2] for p in points if p[0] == "train/rate"} == {400, 800}  # every 20 steps of 20 molecules
+
+
+def test_without_tensorboard_training_goes_on_and_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # import finds nothing
+    fit(*build(), replace(SETTINGS, molecules=40, tensorboard=True), tmp_path)
+    assert "TensorBoard was asked for but is not installed. Run: pip install tensorboard" in caplog.text
+    caplog.clear()
+    Record(tmp_path, tensorboard=False).close()
+    Record(tmp_path / "nowhere", tensorboard=True, silent=True).event("x")
+    assert caplog.text == "" and not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize(
