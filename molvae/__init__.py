@@ -12,6 +12,7 @@ _VERBS = {
     "train": "molvae.experiment",
     "generate": "molvae.library",
     "optimize": "molvae.search.run",
+    "evaluate": "molvae.evaluation.evaluate",
 }
 
 __all__ = ["__version__", *_VERBS]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import molvae
-from molvae.cli import generation, models, oracles, search
+from molvae.cli import evaluation, generation, models, oracles, search
 from molvae.cli.terminal import Verbs, show_warnings
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ for verb in (
     generation.encode,
     generation.decode,
     models.train,
-    models.evaluate,
+    evaluation.evaluate,
     models.doctor,
 ):
     app.command()(verb)

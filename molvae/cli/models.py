@@ -1,4 +1,4 @@
-"""`molvae train`, `molvae evaluate` and `molvae doctor`."""
+"""`molvae train` and `molvae doctor`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 import molvae
-from molvae.cli.generation import Seed, SmilesColumn, n_cores
-from molvae.cli.terminal import INTERRUPTED, MISTAKE, plain_table, progress_bar, say
+from molvae.cli.generation import SmilesColumn, n_cores
+from molvae.cli.terminal import INTERRUPTED, MISTAKE, plain_table, say
 
 PACKAGES = ("torch", "rdkit", "selfies", "botorch", "gpytorch", "numpy", "pandas", "pyarrow")
 
@@ -74,41 +74,6 @@ def train(
         header = ["memorised", "n", "training molecules", "0.9 similar or more", "median similarity"]
         say(plain_table(header, rows, left=(0,)))
         say(f"Each sample with its similarity to the nearest training molecule: {out / 'memorisation.csv'}")
-
-
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A shipped model, or the path of a trained one.")],
-    data: Annotated[Path, typer.Option(help="Molecules that the model has not seen, for reconstruction.")],
-    smiles_col: SmilesColumn = None,
-    samples: Annotated[int, typer.Option("-n", help="Molecules to draw from the prior.")] = 1000,
-    seed: Seed = 0,
-) -> None:
-    """Measure what a model can do.
-
-    Exact reconstruction of given molecules, and the quality of its samples.
-    """
-    from molvae.evaluation.reconstruction import reconstruction
-    from molvae.evaluation.samples import sample_metrics
-    from molvae.tables import read_molecules
-
-    smiles = read_molecules(data, smiles_col).smiles
-    loaded = molvae.load(model, workers=n_cores())
-    rows = []
-    for what, sample in (("from the mean", False), ("from a sample", True)):
-        with progress_bar(f"reconstruction {what}") as progress:
-            found = reconstruction(loaded, smiles, sample=sample, seed=seed, progress=progress)
-        rows.append([f"exact reconstruction {what}", f"{found.exact:.4f}", f"of {found.n:,} molecules"])
-        if not sample:
-            rows.append(["  the same without stereo", f"{found.stereo_free:.4f}", ""])
-            rows.append(["  cannot be encoded", f"{found.unencodable:,}", "counted as misses"])
-    metrics = sample_metrics(
-        loaded.sample(samples, seed=seed),
-        is_training=lambda text: bool(loaded.is_training_molecule([text])[0]),
-        ring_systems=loaded.ring_systems or None,
-    )
-    for name in ("valid", "faithful", "sane", "unique", "novel", "diversity"):
-        rows.append([name, f"{getattr(metrics, name):.4f}", f"{samples:,} samples of the prior"])
-    print(plain_table(["what", "value", ""], rows, left=(0,)))
 
 
 def doctor() -> None:

@@ -22,8 +22,10 @@ import numpy as np
 
 from molvae.chem import canonical, parse
 from molvae.chem.filters import problems
-from molvae.chem.fingerprints import count_fingerprints
+from molvae.evaluation.similarity import internal_diversity, morgan_bits
 from molvae.tokens import Decoded
+
+BITS = 2048  # of `diversity`
 
 
 @dataclass(frozen=True)
@@ -68,47 +70,48 @@ def sample_metrics(
     smiles = [s.smiles if isinstance(s, Decoded) else canonical(s) if s else None for s in samples]
     decoded = [s for s in samples if isinstance(s, Decoded)]
     valid = [text for text in smiles if text is not None]
-    reasons = Counter(f"unfaithful: {_kind(s.reason)}" for s in decoded if not s.faithful)
+    reasons = Counter(f"unfaithful: {kind_of_reason(s.reason)}" for s in decoded if not s.faithful)
     n_sane = 0
     for text in valid:
         found = problems(parse(text), ring_systems)
         n_sane += not found
         reasons.update(f"not sane: {reason}" for reason in found)
-    distinct = dict.fromkeys(valid)
     return SampleMetrics(
         n=n,
         valid=len(valid) / n,
         faithful=sum(s.faithful for s in decoded) / n if len(decoded) == n else math.nan,
         sane=n_sane / n,
-        unique=len(distinct) / len(valid) if valid else math.nan,
-        novel=sum(not is_training(text) for text in distinct) / len(distinct) if distinct and is_training else math.nan,
-        diversity=internal_diversity(valid[:diversity_of]),
+        unique=uniqueness(valid),
+        novel=novelty(valid, is_training) if is_training else math.nan,
+        diversity=internal_diversity(_bits(valid[:diversity_of]))[0],
         reasons=reasons,
     )
 
 
-def internal_diversity(smiles: Sequence[str], *, block: int = 1000) -> float:
-    """1 - mean Tanimoto coefficient over all ordered pairs, self-pairs included (MOSES IntDiv_1); NaN for no molecules.
+def uniqueness(smiles: Sequence[str], k: int | None = None) -> float:
+    """#{distinct among the first k} / #{the first k}, of canonical SMILES of the valid samples; MOSES's unique@k.
 
-    smiles: valid SMILES. Memory is (block, N) float32.
+    k: all if None. With fewer than k, all there are, as in MOSES. NaN if there is none.
     """
-    if not smiles:
-        return math.nan
-    bits = np.concatenate(
-        [
-            (count_fingerprints([parse(text) for text in smiles[i : i + block]], "morgan2") > 0).astype(np.float32)
-            for i in range(0, len(smiles), block)
-        ]
-    )
-    sizes = bits.sum(axis=1)
-    total = 0.0
-    for i in range(0, len(bits), block):
-        shared = bits[i : i + block] @ bits.T
-        either = sizes[i : i + block, None] + sizes[None, :] - shared
-        total += float(np.divide(shared, either, where=either > 0, out=np.ones_like(shared)).sum(dtype=np.float64))
-    return 1 - total / len(bits) ** 2
+    first = smiles[:k]
+    return len(set(first)) / len(first) if first else math.nan
 
 
-def _kind(reason: str) -> str:
+def novelty(smiles: Sequence[str], is_training: Callable[[str], bool]) -> float:
+    """#{distinct, not in the training set} / #{distinct}, of canonical SMILES of the valid samples. NaN if there is none.
+
+    MOSES compares with the strings of its training file as they are written there; here both sides are canonical.
+    """
+    distinct = dict.fromkeys(smiles)
+    return sum(not is_training(text) for text in distinct) / len(distinct) if distinct else math.nan
+
+
+def _bits(smiles: Sequence[str]) -> np.ndarray:
+    """(n, 256) uint8, packed Morgan bits."""
+    parts = [morgan_bits([parse(text) for text in smiles[i : i + 1000]], BITS) for i in range(0, len(smiles), 1000)]
+    return np.concatenate([np.zeros((0, BITS // 8), np.uint8), *parts])
+
+
+def kind_of_reason(reason: str) -> str:
     """A reason without its numbers and tokens, so that alike reasons are counted together."""
     return reason.split(":")[0] if ":" in reason else " ".join(word for word in reason.split() if not word.isdigit())

@@ -1,8 +1,9 @@
-"""Plots of a search, drawn with Matplotlib's object interface: no global figure, no display, the same file every time."""
+"""Plots of a search and of a library, with Matplotlib's object interface: no global figure, no display, the same bytes."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from molvae.chem import property_named
 from molvae.report.pictures import grid_png
 from molvae.report.run_files import Run, best_so_far, top_so_far
 from molvae.report.summary import written
@@ -78,15 +80,47 @@ def draw_progress(axes: Axes, run: Run) -> None:
     axes.set_ylabel("score (larger is better)", color=INK)
     axes.set_title(run.title, loc="left", fontsize=11, color=INK)
     axes.grid(axis="y", color="#e6e9ec", linewidth=0.8, zorder=0)
-    axes.tick_params(colors=QUIET, labelcolor=INK, length=3)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#c9cfd5")
+    _plain_axes(axes)
     axes.legend(
         loc="upper left", bbox_to_anchor=(-0.02, -0.13), ncols=4, frameon=False, fontsize=8, markerscale=2,
         handletextpad=0.0, columnspacing=0.9,
     )  # fmt: skip
+
+
+def distributions_png(sets: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
+    """The distribution of each property in each set: outlines of histograms over common bins, normalised to area 1.
+
+    sets: name of the set -> name of the property -> (n,) values; NaN is left out. A property without values in any set, or
+    without spread, has an empty panel.
+    """
+    names = list(next(iter(sets.values())))
+    figure = Figure(figsize=(3.1 * len(names), 3.0), layout="constrained")
+    for panel, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        values = {label: each[name][np.isfinite(each[name])] for label, each in sets.items()}
+        everything = np.concatenate(list(values.values()))
+        unit = property_named(name).unit
+        panel.set_xlabel(name if "to" in unit else f"{name} ({unit})", color=INK)
+        _plain_axes(panel)
+        panel.set_yticks([])
+        panel.spines["left"].set_visible(False)
+        if not len(everything) or everything.min() == everything.max():
+            continue
+        low, high = np.quantile(everything, (0.001, 0.999))  # a few outliers must not flatten the picture
+        low, high = (low, high) if high > low else (everything.min(), everything.max())
+        n_bins = int(np.clip(2 * np.sqrt(min(len(each) for each in values.values())), 10, 60))
+        bins = np.linspace(low, high, n_bins + 1)
+        for (label, each), colour in zip(values.items(), (SEARCH, FLOOR), strict=False):
+            if len(each):
+                heights, _ = np.histogram(each, bins=bins)
+                heights = heights / (len(each) * (bins[1] - bins[0]))
+                panel.stairs(
+                    heights, bins, color=colour, linewidth=1.6, fill=colour == FLOOR, alpha=0.5 if colour == FLOOR else 1
+                )
+                panel.plot([], [], color=colour, linewidth=4, label=f"{label} ({len(each):,})")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper left", ncols=len(handles), frameon=False, fontsize=9)
+    return _png(figure)
 
 
 def _from_tenth(scores: np.ndarray) -> np.ndarray:
@@ -119,6 +153,14 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
             f"{text} {y:.3g}", xy=(1.0, at), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
             color=colour, fontsize=8.5, va="center", annotation_clip=False,
         )  # fmt: skip
+
+
+def _plain_axes(axes: Axes) -> None:
+    axes.tick_params(colors=QUIET, labelcolor=INK, length=3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#c9cfd5")
 
 
 def _png(figure: Figure) -> bytes:

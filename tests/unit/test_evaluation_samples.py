@@ -9,7 +9,7 @@ import pytest
 from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
-from molvae.evaluation.samples import internal_diversity, sample_metrics
+from molvae.evaluation.samples import sample_metrics
 from molvae.tokens import Decoded
 
 BENZENE = Decoded("[C][=C][C][=C][C][=C][Ring1][=Branch1]", "c1ccccc1", True)
@@ -63,5 +63,5 @@ def test_diversity_agrees_with_rdkit_pair_by_pair():
     maker = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
     bits = [maker.GetFingerprint(Chem.MolFromSmiles(text)) for text in smiles]
     mean = sum(DataStructs.TanimotoSimilarity(a, b) for a, b in itertools.product(bits, bits)) / 25
-    assert internal_diversity(smiles, block=2) == pytest.approx(1 - mean, abs=1e-6)
-    assert internal_diversity(["CCO"] * 4) == pytest.approx(0, abs=1e-6)
+    assert sample_metrics(smiles).diversity == pytest.approx(1 - mean, abs=1e-6)
+    assert sample_metrics(["CCO"] * 4).diversity == pytest.approx(0, abs=1e-6)
