@@ -8,7 +8,6 @@ config.toml  vocabulary.json  ring_systems.json  card.json
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -24,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from molvae.config import Table, read_toml, write_toml
+from molvae.derivation import text_hashes
 from molvae.errors import CheckpointError, ConfigError
 from molvae.files import atomic_path, write_json
 from molvae.models.priors.base import PRIORS, Prior
@@ -53,8 +53,7 @@ class Checkpoint:
 
 def molecule_hashes(smiles: Iterable[str]) -> np.ndarray:
     """Sorted int64 BLAKE2b hashes of canonical SMILES; among 10^6 molecules two collide with probability 3e-8."""
-    digests = b"".join(hashlib.blake2b(s.encode(), digest_size=8).digest() for s in smiles)
-    return np.unique(np.frombuffer(digests, np.int64))
+    return np.unique(text_hashes(smiles))
 
 
 def save(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, half: bool = True) -> None:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
-from molvae.chem import canonical, parse, random_smiles
+import numpy as np
+
+from molvae.chem import canonical, parse, random_smiles, scaffold, standardise
 from molvae.chem.properties import property_named
 from molvae.randomness import child_seed
-from molvae.tokens import Decoded, Vocabulary
+from molvae.tables import block_smiles
+from molvae.tokens import Decoded, Vocabulary, spell
 
 Job = tuple[Vocabulary, Sequence[str]]
+Key = Literal["smiles", "inchikey"]
+
+_ATOM = re.compile(r"\[\d*([A-Za-z][a-z]?)[^\]]*\]|(Br|Cl|[BCNOPSFIbcnops])")
+
+
+def text_hashes(texts: Iterable[str]) -> np.ndarray:
+    """BLAKE2b hashes of strings, (n,) int64; among 10^7 strings two collide with probability 3e-6."""
+    return np.frombuffer(b"".join(hashlib.blake2b(t.encode(), digest_size=8).digest() for t in texts), np.int64)
 
 
 def derive_strings(job: Job) -> list[Decoded]:
@@ -50,6 +66,118 @@ def write_randomised(job: tuple[Vocabulary, Sequence[str], int, int]) -> list[li
         drawn = random_smiles(parse(text), n, child_seed(seed, "randomised SMILES", text))
         written.append([string for string, _ in map(vocabulary.to_selfies, drawn) if string is not None])
     return written
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What is done to each molecule of a data set before it is written: options of `chem.standardise`, and what is computed.
+
+    key: what tells two molecules apart, the canonical isomeric SMILES or the InChIKey.  scaffolds: whether they are wanted.
+    spelling: that of the vocabulary, see `tokens.Vocabulary`.
+    """
+
+    neutralise: bool = False
+    tautomer: bool = False
+    stereo: Literal["keep", "drop"] = "keep"
+    key: Key = "smiles"
+    scaffolds: bool = False
+    spelling: str = "selfies"
+
+
+@dataclass
+class Standardised:
+    """A chunk of rows, standardised; entries of one row have one place.
+
+    texts: canonical SMILES, or the input where there is a reason.  selfies: "" where there is a reason.
+    reasons: why a row cannot be used, "" if it can.  keys, scaffolds: (n,) int64 hashes, 0 where there is a reason.
+    symbols: all symbols that occur, in the spelling.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    selfies: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    keys: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    scaffolds: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    symbols: set[str] = field(default_factory=set)
+
+
+def standardise_rows(job: tuple[Standard, Sequence[str], bool]) -> Standardised:
+    """(standard, SMILES or, if the last is true, MOL blocks) -> the rows standardised, written in SELFIES, and read back."""
+    standard, texts, is_blocks = job
+    grammar = Vocabulary([])
+    done = Standardised()
+    keys, scaffolds = [], []
+    for text in texts:
+        smiles, selfies, reason = _standard_form(grammar, standard, block_smiles(text) if is_blocks else text)
+        done.texts.append(smiles or (text.split("\n", 1)[0] if is_blocks else text))
+        done.selfies.append(selfies)
+        done.reasons.append(reason)
+        if not reason:
+            done.symbols.update(spell(selfies, standard.spelling) or ())
+            keys.append(_inchikey(smiles) if standard.key == "inchikey" else smiles)
+            scaffolds.append(scaffold(parse(smiles)) if standard.scaffolds else "")
+    usable = np.array([not reason for reason in done.reasons], bool)
+    done.keys, done.scaffolds = np.zeros((2, len(usable)), np.int64)
+    done.keys[usable], done.scaffolds[usable] = text_hashes(keys), text_hashes(scaffolds)
+    return done
+
+
+def _standard_form(grammar: Vocabulary, standard: Standard, text: str) -> tuple[str, str, str]:
+    """(canonical SMILES, SELFIES, "") of a SMILES string, or ("", "", reason)."""
+    if not text:
+        return "", "", "no SMILES in this row"
+    smiles, reason = standardise(text, neutralise=standard.neutralise, tautomer=standard.tautomer, stereo=standard.stereo)
+    if smiles is None:
+        return "", "", reason
+    selfies, reason = grammar.to_selfies(smiles)
+    if selfies is None:
+        return "", "", reason
+    if not grammar.says(selfies, smiles):
+        return "", "", "SELFIES reads it back as another molecule"
+    return smiles, selfies, ""
+
+
+def _inchikey(smiles: str) -> str:
+    """The InChIKey, or the SMILES where InChI has none."""
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        return Chem.MolToInchiKey(parse(smiles)) or smiles
+
+
+@dataclass
+class Segmented:
+    """A chunk of molecules as token ids.
+
+    ids: (sum of lengths,) int16.  lengths: (n,) int32, 0 where there is a reason.  reasons: "" if the tokens can be used.
+    elements: atoms by element, of the molecules that can be used.
+    """
+
+    ids: np.ndarray
+    lengths: np.ndarray
+    reasons: list[str]
+    elements: Counter[str]
+
+
+def segment_rows(job: tuple[Vocabulary, Sequence[str], Sequence[str]]) -> Segmented:
+    """(vocabulary, canonical SMILES, their SELFIES) -> token ids."""
+    vocabulary, smiles, selfies = job
+    rows, reasons = [], []
+    for text in selfies:
+        ids, reason = vocabulary.segment(text)
+        if ids and vocabulary.text(ids) != text:
+            ids, reason = None, "its tokens are read back as another SELFIES string"
+        rows.append(ids or [])
+        reasons.append(reason)
+    lengths = np.array([len(row) for row in rows], np.int32)
+    flat = np.array([i for row in rows for i in row], np.int16)
+    used = " ".join(text for text, reason in zip(smiles, reasons, strict=True) if not reason)
+    return Segmented(flat, lengths, reasons, count_elements(used))
+
+
+def count_elements(smiles: str) -> Counter[str]:
+    """Atoms by element in a SMILES string, or in several with spaces between; hydrogens count where they are atoms."""
+    return Counter((bracket or plain).capitalize() for bracket, plain in _ATOM.findall(smiles))
 
 
 def measure_properties(job: tuple[Sequence[str], Sequence[str]]) -> list[list[float]]:

@@ -20,6 +20,7 @@ LAYERS = (
     ("tokens", "tables"),
     ("sniffing", "derivation"),
     ("splits", "dataset_files"),
+    ("dataset_rows", "dataset_encoding"),
     ("dataset_building",),
     ("datasets",),
     ("models",),

@@ -2,7 +2,7 @@
 
 from molvae.chem.filters import ALERT_CATALOGUES, SANITY_REASONS, Alert, alerts, problems, ring_systems
 from molvae.chem.fingerprints import COUNT_KINDS, count_fingerprints, sparse_counts, tanimoto
-from molvae.chem.molecules import Mol, canonical, parse, random_smiles, scaffold
+from molvae.chem.molecules import Mol, canonical, is_written_as, parse, random_smiles, scaffold
 from molvae.chem.pharmacophores import pharmacophore
 from molvae.chem.properties import PROPERTIES, Property, properties, property_named
 from molvae.chem.standardise import standardise
@@ -18,6 +18,7 @@ __all__ = [
     "alerts",
     "canonical",
     "count_fingerprints",
+    "is_written_as",
     "parse",
     "pharmacophore",
     "problems",

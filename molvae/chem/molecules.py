@@ -39,6 +39,16 @@ def canonical(molecule: str | Mol) -> str | None:
     return smiles
 
 
+def is_written_as(molecule: str, smiles: str) -> bool:
+    """Whether `smiles`, which is canonical, is the canonical SMILES of the molecule that another SMILES string writes."""
+    mol = parse(molecule)
+    if mol is None:
+        return False
+    with rdBase.BlockLogs():
+        # One writing is enough where it is equal: a canonical SMILES is its own re-parse's.
+        return Chem.MolToSmiles(mol) == smiles or canonical(mol) == smiles
+
+
 def random_smiles(mol: Mol, n: int, seed: int) -> list[str]:
     """`n` isomeric SMILES of one molecule, in random atom orders (Arus-Pous et al., J. Cheminform. 11:71,
     2019). They depend on `seed` alone; some may be equal."""

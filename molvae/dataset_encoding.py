@@ -1,0 +1,228 @@
+"""The second pass over a data set: the vocabulary, the token ids of every molecule, and the statistics of the card.
+
+Words are learned by byte-pair encoding on a sample of the training part; symbols are those of all molecules, so that none is
+left out because of the split.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+from pyarrow import parquet
+
+from molvae.chem import PROPERTIES
+from molvae.derivation import Segmented, measure_properties, segment_rows
+from molvae.errors import ConfigError
+from molvae.processes import in_order, in_processes
+from molvae.randomness import stream
+from molvae.splits import PARTS, TRAIN
+from molvae.tokens import MAX_LENGTH, Vocabulary, spell
+from molvae.words import SAMPLE, learn_words
+
+GROUP = 65_536  # rows of a Parquet row group
+SEGMENTED = 2000  # rows a job
+MEASURED = 2000  # molecules whose properties are measured for the card
+LARGEST_VOCABULARY = 30_000  # token ids are int16
+
+SCHEMA = pyarrow.schema(
+    {
+        "row": pyarrow.int64(),
+        "smiles": pyarrow.string(),
+        "tokens": pyarrow.list_(pyarrow.int16()),
+        "split": pyarrow.dictionary(pyarrow.int8(), pyarrow.string()),
+    }
+)
+
+
+def learn_vocabulary(
+    spill: Path, symbols: set[str], parts: np.ndarray, *, words: int, spelling: str, seed: int
+) -> Vocabulary:
+    """All symbols in sorted order, then words of at most 30,000 molecules of the training part, drawn from `seed`."""
+    if len(symbols) + words > LARGEST_VOCABULARY:
+        raise ConfigError(
+            f"{len(symbols)} symbols and {words} words are more than {LARGEST_VOCABULARY} tokens. Use fewer words."
+        )
+    training = np.flatnonzero(parts == TRAIN)
+    drawn = stream(seed, "words").choice(training, min(len(training), SAMPLE), replace=False)
+    wanted = np.zeros(len(parts), bool)
+    wanted[drawn] = bool(words)
+    sample, at = [], 0
+    with parquet.ParquetFile(spill) as file:
+        for batch in file.iter_batches(columns=["selfies", "reason"]):
+            usable = [s for s, r in zip(*(batch.column(i).to_pylist() for i in (0, 1)), strict=True) if not r]
+            sample += [usable[i] for i in np.flatnonzero(wanted[at : at + len(usable)])]
+            at += len(usable)
+    spelled = [spell(text, spelling) or [] for text in sample]
+    return Vocabulary([*sorted(symbols), *learn_words(spelled, words)], spelling=spelling)
+
+
+def write_tokens(
+    spill: Path,
+    molecules: Path,
+    rejected: Path,
+    vocabulary: Vocabulary,
+    parts: np.ndarray,
+    *,
+    seed: int,
+    workers: int,
+    done: Callable[[int], None],
+) -> dict[str, Any]:
+    """Write the molecules and the reject table; returns what the card says about them.
+
+    parts: (n,) int8 of each molecule that the first pass could use.  done: hears the number of rows so far.
+    """
+    tally = _Tally(vocabulary)
+    measured = np.zeros(len(parts), bool)
+    measured[stream(seed, "properties").choice(len(parts), min(len(parts), MEASURED), replace=False)] = True
+    sample: list[str] = []
+    waiting: deque[Any] = deque()
+    seen = at = 0
+
+    def jobs() -> Iterator[tuple[Vocabulary, list[str], list[str]]]:
+        with parquet.ParquetFile(spill) as file:
+            for batch in file.iter_batches(SEGMENTED):
+                columns = batch.to_pydict()
+                waiting.append(columns)
+                usable = [i for i, reason in enumerate(columns["reason"]) if not reason]
+                yield vocabulary, [columns["text"][i] for i in usable], [columns["selfies"][i] for i in usable]
+
+    with (
+        rejected.open("w", encoding="utf-8", newline="") as stream_,
+        _Molecules(molecules) as out,
+        closing(in_order(segment_rows, jobs(), workers)) as results,
+    ):
+        rejects = csv.writer(stream_, lineterminator="\n")
+        rejects.writerow(("line", "input", "reason"))
+        for chunk in results:
+            columns = waiting.popleft()
+            reasons = columns["reason"]
+            usable = [i for i, reason in enumerate(reasons) if not reason]
+            here = parts[at : at + len(usable)]
+            for i, reason in zip(usable, chunk.reasons, strict=True):
+                reasons[i] = reason
+            kept = np.array([not reason for reason in chunk.reasons], bool)
+            rows = [i for i in usable if not reasons[i]]
+            out.add(
+                [columns["row"][i] for i in rows],
+                [columns["text"][i] for i in rows],
+                chunk.ids,
+                chunk.lengths[kept],
+                here[kept],
+            )
+            for line, text, reason in zip(columns["line"], columns["text"], reasons, strict=True):
+                if reason:
+                    rejects.writerow((line, text, reason))
+            tally.add(chunk, here[kept], reasons)
+            sample += [columns["text"][usable[i]] for i in np.flatnonzero(measured[at : at + len(usable)] & kept)]
+            at += len(usable)
+            seen += len(reasons)
+            done(seen)
+    return tally.card(sample, workers)
+
+
+class _Molecules:
+    """`molecules.parquet`, written in whole row groups."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = parquet.ParquetWriter(
+            path, SCHEMA, compression="zstd", use_dictionary=["split"], store_schema=True, write_statistics=False
+        )
+        self._columns: tuple[list[Any], ...] = ([], [], [], [], [])
+
+    def __enter__(self) -> _Molecules:
+        return self
+
+    def add(self, rows: list[int], smiles: list[str], ids: np.ndarray, lengths: np.ndarray, parts: np.ndarray) -> None:
+        """Append molecules."""
+        for column, values in zip(self._columns, (rows, smiles, [ids], [lengths], [parts]), strict=True):
+            column += values
+        if len(self._columns[0]) >= GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows, smiles, ids, lengths, parts = self._columns
+        offsets = np.concatenate([[0], np.concatenate([np.zeros(0, np.int64), *lengths]).cumsum()])
+        flat = np.concatenate([np.zeros(0, np.int16), *ids])
+        codes = np.concatenate([np.zeros(0, np.int8), *parts])
+        columns = [
+            pyarrow.array(rows, pyarrow.int64()),
+            pyarrow.array(smiles, pyarrow.string()),
+            pyarrow.ListArray.from_arrays(pyarrow.array(offsets, pyarrow.int32()), pyarrow.array(flat)),
+            pyarrow.DictionaryArray.from_arrays(pyarrow.array(codes), pyarrow.array(PARTS)),
+        ]
+        self._file.write_table(pyarrow.Table.from_arrays(columns, schema=SCHEMA), row_group_size=len(rows) or None)
+        for column in self._columns:
+            column.clear()
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._flush()
+        self._file.close()
+
+
+class _Tally:
+    """Counts over the molecules of a data set."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.lengths = np.zeros(MAX_LENGTH, np.int64)
+        self.tokens = np.zeros(len(vocabulary), np.int64)
+        self.parts = np.zeros(len(PARTS), np.int64)
+        self.elements: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+
+    def add(self, chunk: Segmented, parts: np.ndarray, reasons: Sequence[str]) -> None:
+        """Count a chunk; parts: of its molecules that can be used.  reasons: of all its rows."""
+        kept = chunk.lengths[[not reason for reason in chunk.reasons]]
+        self.lengths += np.bincount(kept, minlength=MAX_LENGTH)
+        self.tokens += np.bincount(chunk.ids, minlength=len(self.tokens))
+        self.parts += np.bincount(parts, minlength=len(PARTS))
+        self.elements += chunk.elements
+        self.reasons.update(reason for reason in reasons if reason)
+
+    def card(self, sample: Sequence[str], workers: int) -> dict[str, Any]:
+        """Molecules, split, rejects and statistics as plain numbers; properties are those of `sample`."""
+        n = int(self.lengths.sum())
+        lengths = np.arange(MAX_LENGTH)
+        mean = float((self.lengths * lengths).sum() / max(1, n))
+        spread = float(np.sqrt((self.lengths * (lengths - mean) ** 2).sum() / max(1, n)))
+        present = np.flatnonzero(self.lengths)
+        return {
+            "molecules": n,
+            "split": {name: int(count) for name, count in zip(PARTS, self.parts, strict=True) if count},
+            "rejected": dict(self.reasons.most_common()),
+            "statistics": {
+                "tokens_a_molecule": {
+                    "mean": round(mean, 4),
+                    "sd": round(spread, 4),
+                    "min": int(present.min(initial=MAX_LENGTH)),
+                    "max": int(present.max(initial=0)),
+                    "histogram": self.lengths[: int(present.max(initial=0)) + 1].tolist(),
+                },
+                "tokens": {t: int(c) for t, c in zip(self.vocabulary.tokens, self.tokens, strict=True) if c},
+                "elements": dict(self.elements.most_common()),
+                "properties": _measured(sample, workers),
+            },
+        }
+
+
+def _measured(sample: Sequence[str], workers: int) -> dict[str, Any]:
+    """Mean, standard deviation and quartiles of every property over a sample, failed measurements left out."""
+    names = list(PROPERTIES)
+    jobs = [(names, sample[i : i + 200]) for i in range(0, len(sample), 200)]
+    values = np.array(in_processes(measure_properties, jobs, workers if len(jobs) > 1 else 0), float).reshape(-1, len(names))
+    table: dict[str, Any] = {"measured": len(sample)}
+    for name, column in zip(names, values.T, strict=True):
+        known = column[~np.isnan(column)]
+        if len(known):
+            figures = (known.mean(), known.std(), *np.quantile(known, [0, 0.25, 0.5, 0.75, 1]))
+            keys = ("mean", "sd", "min", "lower_quartile", "median", "upper_quartile", "max")
+            table[name] = {key: round(float(value), 4) for key, value in zip(keys, figures, strict=True)}
+    return table

@@ -1,0 +1,112 @@
+"""A prepared data set as a folder: tokenised molecules in Parquet, their vocabulary, and a card with all that made them.
+
+molecules.parquet  row (int64, from 0, in the source), smiles (canonical), tokens (list of int16), split (dictionary)
+vocabulary.json    what the token ids mean
+dataset.json       the card: format, source and its hash, options, statistics, hashes of the other files; written last
+rejected.csv       line, input and reason of every row that was left out
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from molvae.errors import DataError
+from molvae.files import file_hash
+from molvae.tokens import Vocabulary
+
+FORMAT = 1
+CARD, MOLECULES, VOCABULARY, REJECTED = "dataset.json", "molecules.parquet", "vocabulary.json", "rejected.csv"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Molecules of a data set, one a row.
+
+    row: (n,) int64, in the source.  smiles: n strings.  ids: (sum of lengths,) int16.  offsets: (n + 1,) int64.
+    split: (n,) of the names of `splits.PARTS`.
+    """
+
+    row: np.ndarray
+    smiles: list[str]
+    ids: np.ndarray
+    offsets: np.ndarray
+    split: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set that is whole: its folder, its card (`dataset.json`) and its vocabulary."""
+
+    folder: Path
+    card: dict[str, Any]
+    vocabulary: Vocabulary
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the card, which holds the hashes of the other files."""
+        return file_hash(self.folder / CARD)
+
+    def __len__(self) -> int:
+        return int(self.card["molecules"])
+
+    def read(self, parts: Sequence[str]) -> Rows:
+        """The molecules of some parts of the split, in the order of the source."""
+        found = list(self._batches(parts))
+        lengths = np.concatenate([batch[2] for batch in found]) if found else np.zeros(0, np.int64)
+        return Rows(
+            np.concatenate([batch[0] for batch in found]) if found else np.zeros(0, np.int64),
+            [text for batch in found for text in batch[1].to_pylist()],
+            np.concatenate([batch[3] for batch in found]) if found else np.zeros(0, np.int16),
+            np.concatenate([[0], lengths.cumsum()]),
+            np.concatenate([batch[4] for batch in found]) if found else np.zeros(0, object),
+        )
+
+    def _batches(self, parts: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        import pyarrow
+        from pyarrow import compute, parquet
+
+        with parquet.ParquetFile(self.folder / MOLECULES) as file:
+            for batch in file.iter_batches(65_536):
+                split = batch.column("split").cast(pyarrow.string())
+                batch = batch.filter(compute.is_in(split, pyarrow.array(parts)))
+                tokens = batch.column("tokens")
+                yield (
+                    batch.column("row").to_numpy(),
+                    batch.column("smiles"),
+                    compute.list_value_length(tokens).to_numpy(zero_copy_only=False).astype(np.int64),
+                    tokens.flatten().to_numpy(),
+                    np.array(batch.column("split").to_pylist(), object),
+                )
+
+
+def is_dataset(path: object) -> bool:
+    """Whether a path is a folder, which as data can only mean a prepared data set."""
+    return isinstance(path, (str, os.PathLike)) and os.path.isdir(path)
+
+
+def open_dataset(folder: str | os.PathLike[str]) -> Dataset:
+    """Check a prepared data set and open it. Raises DataError if it is none, is damaged, or has another format."""
+    folder = Path(folder)
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        made_by, files = card["format"], card["files"]
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} is not a prepared data set: it has no {CARD}. Make one with `molvae prepare`.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder / CARD} is torn or is not a data set's. Prepare the data again.") from error
+    if made_by != FORMAT:
+        raise DataError(
+            f"{folder} is a data set of format {made_by}, made by molvae {card.get('molvae', 'of another version')}; this "
+            f"molvae reads format {FORMAT}. Prepare the data again."
+        )
+    for name, expected in files.items():
+        if not (folder / name).is_file() or file_hash(folder / name) != expected["sha256"]:
+            raise DataError(f"{folder / name} is missing, damaged or changed. Prepare the data again.")
+    return Dataset(folder, card, Vocabulary.load(folder / VOCABULARY))

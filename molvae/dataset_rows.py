@@ -1,0 +1,196 @@
+"""The first pass over the source of a data set: each row standardised, written in SELFIES, and marked if it repeats another.
+
+Rows go to a temporary Parquet file; in memory stay 8 bytes a molecule to tell duplicates by, and its scaffold if wanted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from molvae.derivation import Standard, Standardised, standardise_rows
+from molvae.errors import DataError
+from molvae.processes import in_order
+from molvae.splits import PARTS, UNUSED, GivenSplit
+from molvae.tables import Layout, Row, read_rows
+
+CHUNK = 500  # rows a job: half a second of work, so that Ctrl-C is quick
+SPILLED = 16_384  # rows a row group of the temporary file
+DUPLICATE = "a duplicate of an earlier row"
+
+
+@dataclass
+class FirstPass:
+    """What the first pass found.
+
+    rows: in all.  parts: (n,) int8, the given part of each molecule that can be used.  scaffolds: (n,) int64 or (0,).
+    symbols: all SELFIES symbols.  reasons: how many rows cannot be used, by reason.
+    """
+
+    rows: int = 0
+    parts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
+    scaffolds: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    symbols: set[str] = field(default_factory=set)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+def standardise_source(
+    source: str | os.PathLike[str],
+    layout: Layout,
+    spill: Path,
+    standard: Standard,
+    *,
+    dedup: bool,
+    given: GivenSplit | None,
+    workers: int,
+    done: Callable[[int], None],
+) -> FirstPass:
+    """Write every row of the source to `spill`, in order: columns line, row, text, selfies, reason ("" if it can be used).
+
+    done: hears the number of rows so far. Raises DataError for a broken source, or a given split whose parts overlap.
+    """
+    waiting: deque[list[Row]] = deque()
+
+    def jobs() -> Iterator[tuple[Standard, list[str], bool]]:
+        for rows in _chunks(read_rows(source, layout)):
+            waiting.append(rows)
+            yield standard, [row.text for row in rows], layout.ending == ".sdf"
+
+    mark = _Marker(source, dedup, given)
+    found = FirstPass()
+    parts, scaffolds = [found.parts], [found.scaffolds]
+    with _Spill(spill) as out, closing(in_order(standardise_rows, jobs(), workers)) as results:
+        for chunk in results:
+            rows = waiting.popleft()
+            part = mark(rows, chunk)
+            out.add(rows, chunk)
+            usable = np.array([not reason for reason in chunk.reasons], bool)
+            parts.append(part[usable])
+            if standard.scaffolds:
+                scaffolds.append(chunk.scaffolds[usable])
+            found.rows += len(rows)
+            found.symbols |= chunk.symbols
+            found.reasons.update(reason for reason in chunk.reasons if reason)
+            done(found.rows)
+    if given and given.largest >= found.rows:
+        raise DataError(f"{given.path} names row {given.largest}, but {source} has rows 0 to {found.rows - 1}.")
+    found.parts, found.scaffolds = np.concatenate(parts), np.concatenate(scaffolds)
+    return found
+
+
+class Seen:
+    """A set of int64 hashes, 8 bytes each: sorted runs, of which two of about the same size become one."""
+
+    def __init__(self) -> None:
+        self._runs: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._runs))
+
+    def has(self, keys: np.ndarray) -> np.ndarray:
+        """(n,) bool: which of the keys (n,) are in the set."""
+        found = np.zeros(len(keys), bool)
+        for run in self._runs:
+            found |= run[np.minimum(run.searchsorted(keys), len(run) - 1)] == keys
+        return found
+
+    def add(self, keys: np.ndarray) -> np.ndarray:
+        """Put keys (n,) in; (n,) bool: which of them were not there before, the first of equals counting."""
+        new = np.zeros(len(keys), bool)
+        new[np.unique(keys, return_index=True)[1]] = True
+        new &= ~self.has(keys)
+        if new.any():
+            self._runs.append(np.sort(keys[new]))
+        while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):
+            last = self._runs.pop()
+            self._runs[-1] = np.sort(np.concatenate([self._runs[-1], last]))
+        return new
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    chunk: list[Row] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+class _Marker:
+    """Marks duplicates and rows outside a given split, and refuses a molecule that is in two parts of it."""
+
+    def __init__(self, source: str | os.PathLike[str], dedup: bool, given: GivenSplit | None) -> None:
+        self.source, self.dedup, self.given = source, dedup, given
+        self._seen = {part: Seen() for part in range(UNUSED)}
+
+    def __call__(self, rows: list[Row], chunk: Standardised) -> np.ndarray:
+        """(n,) int8 parts of a chunk, whose `reasons` this fills in."""
+        part = np.zeros(len(rows), np.int8)
+        if self.given:
+            part = self.given.parts(np.array([row.number - 1 for row in rows]))
+            for i in np.flatnonzero(part == UNUSED):
+                chunk.reasons[i] = chunk.reasons[i] or "in no part of the split"
+        for mine in np.unique(part[part != UNUSED]).tolist() if self.dedup or self.given else []:
+            here = np.array([i for i, reason in enumerate(chunk.reasons) if not reason and part[i] == mine], np.int64)
+            new = self._seen[mine].add(chunk.keys[here])
+            for other, seen in self._seen.items():
+                both = here[seen.has(chunk.keys[here])] if other != mine and len(seen) else here[:0]
+                if len(both):
+                    first = rows[both[0]]
+                    raise DataError(
+                        f"the split {self.given.path if self.given else ''} overlaps: {chunk.texts[both[0]]} in line "
+                        f"{first.line} of {self.source}, a {PARTS[mine]} row, is a {PARTS[other]} molecule too. "
+                        "Keep it in one part."
+                    )
+            if self.dedup:
+                for i in here[~new]:
+                    chunk.reasons[i] = DUPLICATE
+        return part
+
+
+class _Spill:
+    """The temporary file between the passes: every row with its line, its text, and its SELFIES or the reason."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        text = pyarrow.string()
+        self._schema = pyarrow.schema(
+            {"line": pyarrow.int64(), "row": pyarrow.int64(), "text": text, "selfies": text, "reason": text}
+        )
+        self._file = parquet.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=["reason"])
+        self._columns: tuple[list[Any], ...] = ([], [], [], [], [])
+
+    def __enter__(self) -> _Spill:
+        return self
+
+    def add(self, rows: list[Row], chunk: Standardised) -> None:
+        """Append a chunk."""
+        new = ([r.line for r in rows], [r.number - 1 for r in rows], chunk.texts, chunk.selfies, chunk.reasons)
+        for column, values in zip(self._columns, new, strict=True):
+            column += values
+        if len(self._columns[0]) >= SPILLED:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        columns = dict(zip(self._schema.names, self._columns, strict=True))
+        self._file.write_table(pyarrow.table(columns, schema=self._schema))
+        for column in self._columns:
+            column.clear()
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._flush()
+        self._file.close()
