@@ -63,6 +63,10 @@ def evaluate(
     >>> card = evaluate("library.csv", reference="train.smi", test="test.smi")      # doctest: +SKIP
     >>> card.values["snn"], card.reasons.get("fcd")                                  # doctest: +SKIP
     """
+    if device != "auto":
+        from molvae.generation import pick_device
+
+        pick_device(device)  # a wrong one is told before the work, not after
     sets = {"reference": None if reference is None else rows_of(reference, column, "reference")}
     settings = {"sample": sample, "fcd": fcd, "device": device, "workers": workers, "progress": progress}
     if is_library(subject):

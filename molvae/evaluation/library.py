@@ -138,11 +138,9 @@ def library_scorecard(
     values["kl_score"] = kl_score(kl) if kl else math.nan
     values["fcd"] = values["fcd_score"] = math.nan
     if other is not None and fcd:
-        try:
-            values["fcd"] = _fcd(valid[:sample], other.valid, sample, device, hear)
-            values["fcd_score"] = fcd_score(values["fcd"])
-        except MolvaeError as error:  # the optional package is missing, or there are fewer than two molecules
-            reasons |= dict.fromkeys(("fcd", "fcd_score"), str(error))
+        values["fcd"], why = _fcd(valid[:sample], other.valid, sample, device, hear)
+        values["fcd_score"] = fcd_score(values["fcd"])
+        reasons |= dict.fromkeys(("fcd", "fcd_score"), why) if why else {}
     reasons = _reasons(values, known is not None, other is not None, fcd) | reasons
     drawn = {LIBRARY: made} | ({} if other is None else {TEST if test is not None else REFERENCE: other})
     return Scorecard(
@@ -217,16 +215,23 @@ def _divergences(
     return kl_divergences(*sides, _stage(hear, "similarities for the KL score"))
 
 
-def _fcd(smiles: Sequence[str], others: Sequence[str], sample: int, device: str, hear: StageProgress) -> float:
+def _fcd(smiles: Sequence[str], others: Sequence[str], sample: int, device: str, hear: StageProgress) -> tuple[float, str]:
+    """The distance and "", or NaN and why there is none."""
     from molvae.evaluation.fcd import fcd_version, frechet_chemnet_distance
 
-    fcd_version()  # a missing package is told before torch is loaded
+    try:
+        fcd_version()
+    except MolvaeError as error:  # the optional package is missing
+        return math.nan, str(error)
     from molvae.generation import pick_device
 
     drawn = [others[i] for i in guacamol_subset(len(others), sample)]
-    return frechet_chemnet_distance(
-        smiles, drawn, canonicalise=False, device=str(pick_device(device)), progress=_stage(hear, "FCD")
-    )
+    chosen = str(pick_device(device))
+    try:
+        distance = frechet_chemnet_distance(smiles, drawn, canonicalise=False, device=chosen, progress=_stage(hear, "FCD"))
+    except DataError as error:  # fewer than two molecules
+        return math.nan, str(error)
+    return distance, ""
 
 
 def _reasons(values: dict[str, float], knows_training: bool, has_other: bool, fcd: bool) -> dict[str, str]:

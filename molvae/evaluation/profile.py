@@ -206,7 +206,7 @@ def described(
 def _results(function: Callable[[J], R], jobs: Iterator[J], workers: int) -> Iterator[R]:
     """The results in the order of the jobs; in this process if there are few, because starting another costs a second."""
     first = list(islice(jobs, FEW_JOBS))
-    yield from in_order(function, chain(first, jobs), workers if len(first) == FEW_JOBS else 0)
+    yield from in_order(function, chain(first, jobs), workers if len(first) == FEW_JOBS else min(workers, 0))
 
 
 def _chunks(rows: Iterable[str | None]) -> Iterator[list[str | None]]:

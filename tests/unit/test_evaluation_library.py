@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import math
 import sys
@@ -278,6 +279,18 @@ def test_the_fcd_and_its_score() -> None:
     # The package takes the root of singular matrices (40 rows, 512 columns), which costs it some digits.
     assert found["fcd"] == pytest.approx(theirs, rel=1e-3)
     assert found["fcd_score"] == pytest.approx(math.exp(-0.2 * found["fcd"]), rel=1e-12)
+
+
+def test_the_picture_of_the_distributions(card: Scorecard) -> None:
+    from matplotlib.image import imread
+
+    from molvae.report.plots import distributions_png
+
+    picture = distributions_png(card.properties)
+    assert picture == distributions_png(card.properties)
+    assert imread(io.BytesIO(picture)).std() > 0.05  # something is drawn
+    # Sets without values or without spread have empty panels.
+    assert distributions_png({"library": {"logP": np.array([math.nan]), "MW": np.ones(3)}})[:4] == b"\x89PNG"
 
 
 def test_a_test_set_inside_the_reference_is_told(caplog: pytest.LogCaptureFixture) -> None:
