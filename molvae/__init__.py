@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 _VERBS = {
     "load": "molvae.generation",
+    "prepare": "molvae.dataset_building",
     "train": "molvae.experiment",
     "generate": "molvae.library",
     "optimize": "molvae.search.run",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import molvae
-from molvae.cli import evaluation, generation, models, oracles, search
+from molvae.cli import data, evaluation, generation, models, oracles, search
 from molvae.cli.terminal import Verbs, show_warnings
 
 app = typer.Typer(
@@ -39,12 +39,14 @@ for verb in (
     generation.neighbours,
     generation.encode,
     generation.decode,
+    data.prepare,
     models.train,
     evaluation.evaluate,
     models.doctor,
 ):
     app.command()(verb)
 app.add_typer(oracles.app, name="oracle")
+app.add_typer(data.app, name="data")
 
 
 def main(arguments: list[str] | None = None) -> None:
