@@ -10,14 +10,16 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from rdkit import Chem, RDConfig, rdBase
-from rdkit.Chem import QED, Crippen, Descriptors, FilterCatalog
+from rdkit.Chem import QED, Crippen, Descriptors, FilterCatalog, rdFingerprintGenerator
 from rdkit.Chem import rdMolDescriptors as descriptors
 
 from molvae.chem.molecules import Mol
@@ -34,8 +36,26 @@ class Property:
 
 
 def sa_score(mol: Mol) -> float:
-    """Synthetic accessibility, 1 (easy) to 10 (hard)."""
-    return float(_contrib("SA_Score", "sascorer").calculateScore(mol))
+    """Synthetic accessibility, 1 (easy) to 10 (hard), with the fragment contributions of RDKit's Contrib and its formula.
+
+    The mean contribution of the fragments, log(atoms / distinct fragments) / 2 if that is positive, and penalties for size,
+    n^1.005 - n, and for stereocentres, spiro and bridgehead atoms, log10(1 + count), and macrocycles, log10(2); brought from
+    [-4, 2.5] to [10, 1], with a logarithmic end above 8. Contrib counts stereocentres several times more slowly.
+    """
+    counts = _morgan2().GetSparseCountFingerprint(mol).GetNonzeroElements()
+    known = _fragment_contributions()
+    n = mol.GetNumAtoms()
+    raw = sum(known.get(fragment, -4.0) * count for fragment, count in counts.items()) / sum(counts.values())
+    raw -= n**1.005 - n
+    if not mol.HasProp("_StereochemDone"):
+        Chem.AssignStereochemistry(mol, flagPossibleStereoCenters=True)
+    for count in (descriptors.CalcNumAtomStereoCenters, descriptors.CalcNumSpiroAtoms, descriptors.CalcNumBridgeheadAtoms):
+        raw -= math.log10(count(mol) + 1)
+    if any(len(ring) > 8 for ring in mol.GetRingInfo().AtomRings()):
+        raw -= math.log10(2)
+    raw += max(0.0, 0.5 * math.log(n / len(counts)))
+    score = 11.0 - (raw + 5.0) / 6.5 * 9.0
+    return min(10.0, max(1.0, score if score <= 8.0 else 8.0 + math.log(score - 8.0)))
 
 
 def np_score(mol: Mol) -> float:
@@ -45,7 +65,7 @@ def np_score(mol: Mol) -> float:
 
 def qed(mol: Mol) -> float:
     """Quantitative estimate of drug-likeness, 0 to 1: RDKit's `QED.qed`, with its 116 alerts matched in one call."""
-    if any(atom.GetAtomicNum() == 1 for atom in mol.GetAtoms()):
+    if mol.GetNumHeavyAtoms() < mol.GetNumAtoms():  # the atoms may be hydrogens
         mol = Chem.RemoveHs(mol)
     return QED.qed(
         mol,
@@ -55,11 +75,19 @@ def qed(mol: Mol) -> float:
             HBA=sum(len(mol.GetSubstructMatches(pattern)) for pattern in QED.Acceptors),
             HBD=descriptors.CalcNumHBD(mol),
             PSA=descriptors.CalcTPSA(mol),
-            ROTB=descriptors.CalcNumRotatableBonds(mol, descriptors.NumRotatableBondsOptions.Strict),
+            ROTB=rotatable_bonds(mol),
             AROM=len(Chem.GetSSSR(Chem.DeleteSubstructs(Chem.Mol(mol), QED.AliphaticRings))),
             ALERTS=len(_qed_alerts().GetMatches(mol)),
         ),
     )
+
+
+def rotatable_bonds(mol: Mol) -> int:
+    """Rotatable bonds by RDKit's strict definition; kept with the molecule, as RDKit keeps logP and TPSA: QED asks too."""
+    if not mol.HasProp("_rotatableBonds"):
+        n = descriptors.CalcNumRotatableBonds(mol, descriptors.NumRotatableBondsOptions.Strict)
+        mol.SetIntProp("_rotatableBonds", n, computed=True)
+    return mol.GetIntProp("_rotatableBonds")
 
 
 PROPERTIES: dict[str, Property] = {
@@ -73,7 +101,7 @@ PROPERTIES: dict[str, Property] = {
     "HBA": Property(descriptors.CalcNumHBA, "count", "hydrogen-bond acceptors"),
     "rings": Property(descriptors.CalcNumRings, "count", "rings (smallest set)"),
     "aromatic_rings": Property(descriptors.CalcNumAromaticRings, "count", "aromatic rings"),
-    "rotatable_bonds": Property(descriptors.CalcNumRotatableBonds, "count", "rotatable bonds (strict definition)"),
+    "rotatable_bonds": Property(rotatable_bonds, "count", "rotatable bonds (strict definition)"),
     "Fsp3": Property(descriptors.CalcFractionCSP3, "0 to 1", "fraction of carbons that are sp3"),
     "heavy_atoms": Property(Mol.GetNumHeavyAtoms, "count", "atoms other than hydrogen"),
     "formal_charge": Property(Chem.GetFormalCharge, "elementary charge", "net formal charge"),
@@ -108,6 +136,19 @@ def _contrib(folder: str, module: str) -> ModuleType:
     with rdBase.BlockLogs():
         spec.loader.exec_module(loaded)
     return loaded
+
+
+@cache
+def _morgan2() -> Any:
+    return rdFingerprintGenerator.GetMorganGenerator(radius=2)
+
+
+@cache
+def _fragment_contributions() -> dict[int, float]:
+    """Contribution of each Morgan fragment of radius 2, from Contrib's table."""
+    sascorer = _contrib("SA_Score", "sascorer")
+    sascorer.readFragmentScores()
+    return sascorer._fscores
 
 
 @cache

@@ -123,6 +123,6 @@ class GRULayer(nn.Module):
         return outputs
 
     def step(self, gates: Tensor, h: Tensor) -> Tensor:
-        """One step without a sequence: h (B, H) -> (B, H). `gates` (B, 3H), input and row gates added up, are overwritten."""
+        """One step without a sequence: h (B, H) -> (B, H). gates: (B, 3H) input and row gates added up; overwritten."""
         products = F.linear(h, self.gru.weight_hh_l0, self.gru.bias_hh_l0)
         return advance(gates.to(h.dtype), products.to(h.dtype), h)  # under autocast the products are bfloat16

@@ -1,11 +1,13 @@
 """Molecules, standardisation, fingerprints and properties, against RDKit's older interface and published values."""
 
+import importlib.util
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
-from rdkit import Chem, DataStructs
-from rdkit.Chem import Descriptors, Lipinski, rdMolDescriptors
+from rdkit import Chem, DataStructs, RDConfig
+from rdkit.Chem import QED, Descriptors, Lipinski, rdMolDescriptors
 from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D
 
 from molvae.chem import (
@@ -188,6 +190,37 @@ def test_sa_and_np_scores_order_known_molecules():
 def test_sa_score_of_the_molecules_in_rdkits_own_test_file(smiles, expected):
     """The first three rows of Contrib/SA_Score/data/zim.100.txt."""
     assert PROPERTIES["SA"].function(parse(smiles)) == pytest.approx(expected, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "C[C@H](N)C(O)C(F)Cl",  # stereocentres, marked and possible
+        "C1CC2(C1)CCC1CC2CC1",  # spiro and bridgehead atoms
+        "O=C1CCCCCCCCCCCCCCO1",  # a macrocycle
+        "C",
+        "CC1(C)C2CCC1(C)C(=O)C2",
+        "C[C@@H]1CC[C@@]2(OC1)O[C@H]1C[C@H]3[C@@H]4CC=C5C[C@@H](O)CC[C@]5(C)[C@H]4CC[C@]3(C)[C@H]1[C@@H]2C",
+        "CC(C)(C)C(C)(C)C(C)(C)C",
+    ],
+)
+def test_sa_score_is_that_of_rdkits_contrib(smiles):
+    path = Path(RDConfig.RDContribDir) / "SA_Score" / "sascorer.py"
+    spec = importlib.util.spec_from_file_location("sascorer_of_the_test", path)
+    sascorer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sascorer)
+    expected = sascorer.calculateScore(Chem.MolFromSmiles(smiles))
+    assert properties(parse(smiles), ["SA"])["SA"] == pytest.approx(expected, abs=1e-12)
+    unassigned = Chem.MolFromSmiles(smiles, sanitize=False)  # a molecule on which nobody has looked for stereocentres
+    Chem.SanitizeMol(unassigned)
+    assert properties(unassigned, ["SA"])["SA"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_rotatable_bonds_and_qed_do_not_disturb_each_other():
+    both = [properties(parse(SMILES[0]), names) for names in (["QED", "rotatable_bonds"], ["rotatable_bonds", "QED"])]
+    assert both[0] == both[1]
+    assert both[0]["rotatable_bonds"] == rdMolDescriptors.CalcNumRotatableBonds(Chem.MolFromSmiles(SMILES[0])) == 2
+    assert both[0]["QED"] == pytest.approx(QED.qed(Chem.MolFromSmiles(SMILES[0])), abs=1e-12)
 
 
 def test_reading_the_np_model_prints_nothing(capfd):
