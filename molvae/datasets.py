@@ -153,8 +153,24 @@ def tokenise(
         rows.append(row)
         ids.append(tokens)
         if randomised:
-            others = [found for found, _ in map(vocabulary.segment, variants[smi]) if found]
-            sources += [tokens, *others, *[tokens] * (randomised - len(others))]
+            sources += _writings(vocabulary, tokens, variants[smi], randomised)
     table = TokenTable.from_rows(ids)
     variant_table = TokenTable.from_rows(sources) if randomised else None
     return Tokenised(kept, table, np.asarray(rows, np.int64), vocabulary, rejected, variant_table)
+
+
+def randomised_sources(tokens: Tokenised, n: int, *, seed: int = 0, workers: int = 0) -> TokenTable:
+    """`Tokenised.sources` of molecules whose vocabulary is given: each row and `n` randomised writings of it."""
+    jobs = [(tokens.vocabulary, tokens.smiles[i : i + CHUNK], n, seed) for i in range(0, len(tokens.smiles), CHUNK)]
+    rows = tokens.table.tokens.numpy()
+    bounds = tokens.table.offsets.tolist()
+    sources: list[list[int]] = []
+    for i, written in enumerate(in_processes(write_randomised, jobs, workers)):
+        sources += _writings(tokens.vocabulary, rows[bounds[i] : bounds[i + 1]].tolist(), written, n)
+    return TokenTable.from_rows(sources)
+
+
+def _writings(vocabulary: Vocabulary, tokens: list[int], written: Sequence[str], n: int) -> list[list[int]]:
+    """A row and `n` other writings of it; the row itself takes the place of those that the vocabulary cannot say."""
+    others = [found for found, _ in map(vocabulary.segment, written) if found]
+    return [tokens, *others, *[tokens] * (n - len(others))]

@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from molvae.chem import property_named
-from molvae.datasets import CHUNK, Tokenised, TokenTable, read_smiles, tokenise
+from molvae.dataset_files import Dataset, is_dataset, open_dataset
+from molvae.datasets import CHUNK, Tokenised, TokenTable, randomised_sources, read_smiles, tokenise
 from molvae.derivation import measure_properties
 from molvae.errors import ConfigError, DataError, RunError
 from molvae.files import atomic_path, file_hash, write_json, write_text
@@ -86,6 +87,7 @@ def prepare(
 ) -> Prepared:
     """Read, tokenise and measure the data of a run, or read what an earlier call left in `out`.
 
+    data: a file, a list of SMILES, or the folder of a prepared data set, whose training and validation parts are used.
     Rows of rejected molecules go to `out/rejected.csv`, with reasons. Row numbers count from 0, without header and blank
     rows. Raises DataError if fewer than two molecules can be used, RunError if `out` holds other data.
     """
@@ -100,15 +102,39 @@ def prepare(
     }
     if (out / "tokens.json").exists():
         return _read(out, source)
+    if is_dataset(data):
+        if leave_out or column is not None:
+            raise ConfigError(f"{data} is a prepared data set, which has a split and one column. Leave out rows in prepare.")
+        prepared = _of_dataset(open_dataset(data), settings, seed, workers)
+    else:
+        prepared = Prepared(_tokenised(data, out, settings, leave_out, column, seed, workers), None)
+    if settings.properties:
+        smiles = prepared.tokens.smiles
+        jobs = [(settings.properties, smiles[i : i + CHUNK]) for i in range(0, len(smiles), CHUNK)]
+        measured = torch.tensor(in_processes(measure_properties, jobs, workers), dtype=torch.float64)
+        prepared = replace(prepared, properties=measured)
+    _write(out, source, prepared)
+    return prepared
+
+
+def _tokenised(
+    data: Data,
+    out: Path,
+    settings: DataSettings,
+    leave_out: Sequence[int],
+    column: str | None,
+    seed: int,
+    workers: int,
+) -> Tokenised:
+    """Molecules of a file or list, those that cannot be used written to `out/rejected.csv`."""
     smiles = read_smiles(data, column) if isinstance(data, (str, os.PathLike)) else list(data)
     outside = [row for row in leave_out if not 0 <= row < len(smiles)]
     if outside:
         raise ConfigError(f"row {outside[0]} is to be left out, but the data has rows 0 to {len(smiles) - 1}.")
     dropped = set(leave_out)
     used = [row for row in range(len(smiles)) if row not in dropped]
-    tokens = tokenise(
-        [smiles[row] for row in used], words=settings.words, randomised=source["randomised"], seed=seed, workers=workers
-    )
+    randomised = RANDOMISED if settings.randomise else 0
+    tokens = tokenise([smiles[row] for row in used], words=settings.words, randomised=randomised, seed=seed, workers=workers)
     rejected = [(used[row], text, reason) for row, text, reason in tokens.rejected]
     _write_rejects(out / "rejected.csv", rejected)
     for reason, count in tokens.reasons.most_common(5):
@@ -116,23 +142,42 @@ def prepare(
     if len(tokens.smiles) < 2:
         why = f", most often because: {tokens.reasons.most_common(1)[0][0]}" if rejected else ""
         raise DataError(f"only {len(tokens.smiles)} of {len(used)} molecules can be used{why}. Give more molecules.")
-    tokens = replace(tokens, rows=np.asarray(used, np.int64)[tokens.rows], rejected=rejected)
-    properties = None
-    if settings.properties:
-        jobs = [(settings.properties, tokens.smiles[i : i + CHUNK]) for i in range(0, len(tokens.smiles), CHUNK)]
-        properties = torch.tensor(in_processes(measure_properties, jobs, workers), dtype=torch.float64)
-    prepared = Prepared(tokens, properties)
-    _write(out, source, prepared)
-    return prepared
+    return replace(tokens, rows=np.asarray(used, np.int64)[tokens.rows], rejected=rejected)
+
+
+def _of_dataset(dataset: Dataset, settings: DataSettings, seed: int, workers: int) -> Prepared:
+    """The training and validation parts of a prepared data set; its test part is not read."""
+    words = dataset.card["options"]["words"]
+    if settings.words not in (DataSettings.words, words):
+        raise ConfigError(
+            f"[data] words is {settings.words}, but {dataset.folder} was prepared with {words}. Leave the setting out, or "
+            f"prepare the data again with --words {settings.words}."
+        )
+    rows = dataset.read(("train", "validation"))
+    if len(rows.smiles) < 2:
+        raise DataError(f"{dataset.folder} has only {len(rows.smiles)} molecules to learn from. Give more molecules.")
+    table = TokenTable(torch.from_numpy(rows.ids), torch.from_numpy(rows.offsets))
+    tokens = Tokenised(rows.smiles, table, rows.row, dataset.vocabulary, [])
+    if settings.randomise:
+        tokens = replace(tokens, sources=randomised_sources(tokens, RANDOMISED, seed=seed, workers=workers))
+    validation = np.flatnonzero(rows.split == "validation")
+    return Prepared(tokens, None, validation if len(validation) else None)
 
 
 def describe(data: Data) -> str:
     """The data's name for a model card."""
+    if is_dataset(data):
+        return f"{open_dataset(data).card['source']['name']}, prepared"
     return Path(data).name if isinstance(data, (str, os.PathLike)) else f"a list of {len(data)} molecules"
 
 
 def data_hash(data: Data) -> str:
-    """SHA-256 of the file, or of the listed strings. Raises DataError if there is no such file."""
+    """SHA-256 of the file, the listed strings, or a prepared data set's card, which has the hashes of its files.
+
+    Raises DataError if there is no such file, or if the data set is damaged.
+    """
+    if is_dataset(data):
+        return open_dataset(data).sha256
     if isinstance(data, (str, os.PathLike)):
         if not Path(data).is_file():
             raise DataError(f"no file {data}. Check the path.")
@@ -145,6 +190,8 @@ def _write(out: Path, source: dict[str, Any], prepared: Prepared) -> None:
     tensors = {"tokens": tokens.table.tokens, "offsets": tokens.table.offsets, "rows": torch.from_numpy(tokens.rows)}
     if tokens.sources is not None:
         tensors |= {"source_tokens": tokens.sources.tokens, "source_offsets": tokens.sources.offsets}
+    if prepared.validation is not None:
+        tensors["validation"] = torch.from_numpy(prepared.validation)
     if prepared.properties is not None:
         tensors["properties"] = prepared.properties
     tokens.vocabulary.save(out / "vocabulary.json")
@@ -166,7 +213,8 @@ def _read(out: Path, source: dict[str, Any]) -> Prepared:
         rejected = _read_rejects(out / "rejected.csv")
         vocabulary = Vocabulary.load(out / "vocabulary.json")
         tokens = Tokenised(stored["smiles"], table, tensors["rows"].numpy(), vocabulary, rejected, more)
-        return Prepared(tokens, tensors["properties"] if source["properties"] else None)
+        validation = tensors["validation"].numpy() if "validation" in tensors else None
+        return Prepared(tokens, tensors["properties"] if source["properties"] else None, validation)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise RunError(f"cannot read the prepared data in {out} ({error}). Remove tokens.json there to redo it.") from error
 
