@@ -25,14 +25,14 @@ import numpy as np
 import molvae
 from molvae.dataset_encoding import LARGEST_VOCABULARY, learn_vocabulary, write_tokens
 from molvae.dataset_files import CARD, FORMAT, MOLECULES, REJECTED, VOCABULARY, Dataset, open_dataset
-from molvae.dataset_rows import FirstPass, standardise_source
+from molvae.dataset_rows import FirstPass, Source, standardise_sources
 from molvae.derivation import Standard
 from molvae.errors import ConfigError, DataError, RunError, nearest
 from molvae.files import atomic_path, file_hash, writable_folder, write_json
 from molvae.sniffing import sniff
 from molvae.spelling import SPELLINGS
-from molvae.splits import TRAIN, GivenSplit, random_split, scaffold_split
-from molvae.tables import Layout, reading
+from molvae.splits import TEST, TRAIN, VALIDATION, GivenSplit, random_split, scaffold_split
+from molvae.tables import reading
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +44,15 @@ class PrepareSettings:
     """What `prepare` does with each molecule and with all of them.
 
     split: "random", "scaffold", "none", or the path of a JSON file of row numbers (see `splits.GivenSplit`).
-    validation, test: shares of the molecules that a random or scaffold split keeps for these parts.
+    validation, test: shares of the molecules that a random or scaffold split keeps for these parts, or files that are them.
     dedup: "smiles" (canonical isomeric), "inchikey" or "none".  stereo: "keep" or "drop".
     neutralise, tautomer: see `chem.standardise`; the largest fragment is always taken.
     words: SELFIES words learned by byte-pair encoding, on the training part alone.  spelling: see `molvae.spelling`.
     """
 
     split: str = "random"
-    validation: float = 0.05
-    test: float = 0.05
+    validation: float | str = 0.05
+    test: float | str = 0.05
     dedup: str = "smiles"
     neutralise: bool = False
     tautomer: bool = False
@@ -73,13 +73,24 @@ class PrepareSettings:
             raise ConfigError(
                 f"split cannot be {self.split!r}.{hint} Use one of {', '.join(kinds)}, or the path of a .json."
             )
-        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
+        if isinstance(self.validation, str) + isinstance(self.test, str) and self.split.lower().endswith(".json"):
+            raise ConfigError(
+                f"{self.split} gives the parts of the split already. Leave the files of parts out, or --split."
+            )
+        shares = self.shares
+        if not (shares[0] >= 0 and shares[1] >= 0 and sum(shares) < 1):
             raise ConfigError(
                 f"validation {self.validation} and test {self.test} must be shares from 0 that leave some molecules for "
-                "training."
+                "training, or files."
             )
         if not 0 <= self.words <= LARGEST_VOCABULARY:
             raise ConfigError(f"words must be from 0 to {LARGEST_VOCABULARY}, not {self.words}.")
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """The shares of the main file that are drawn for validation and testing."""
+        drawn = [0.0 if isinstance(share, str) else float(share) for share in (self.validation, self.test)]
+        return drawn[0], drawn[1]
 
     @property
     def key(self) -> Literal["smiles", "inchikey"]:
@@ -93,8 +104,8 @@ def prepare(
     *,
     column: str | None = None,
     split: str | os.PathLike[str] = "random",
-    validation: float = 0.05,
-    test: float = 0.05,
+    validation: float | str | os.PathLike[str] = 0.05,
+    test: float | str | os.PathLike[str] = 0.05,
     dedup: str = "smiles",
     neutralise: bool = False,
     tautomer: bool = False,
@@ -109,7 +120,7 @@ def prepare(
     """Make a data set for `train` from a file of molecules (.smi, .csv, .tsv, .sdf, optionally .gz, or .parquet).
 
     column: the SMILES column, by name or number from 1; by default the file is looked at.  The options from `split` to
-    `seed` are those of PrepareSettings.
+    `seed` are those of PrepareSettings; validation and test may be files of molecules, which no other part may share.
     workers: extra processes (0 = in this one); they change nothing in the result.
     progress: hears (stage, rows done, rows in all).  announce: hears sentences on what was understood and found.
 
@@ -118,22 +129,22 @@ def prepare(
     if `out` cannot be written or holds something else.
     """
     split = os.fspath(split)
-    settings = PrepareSettings(split, validation, test, dedup, neutralise, tautomer, stereo, words, spelling, seed)
-    sniffed = sniff(source, column)
-    announce(sniffed.sentence)
-    for note in sniffed.notes:
-        log.warning("%s: %s", os.path.basename(source), note)
+    held = [part if isinstance(part, (int, float)) else os.fspath(part) for part in (validation, test)]
+    settings = PrepareSettings(split, *held, dedup, neutralise, tautomer, stereo, words, spelling, seed)
+    sources = [_source(source, column, TRAIN, announce)]
+    for path, part in zip(held, (VALIDATION, TEST), strict=True):
+        if isinstance(path, str):
+            sources.append(_source(path, column, part, announce))
     given = GivenSplit(split) if split.lower().endswith(".json") else None
-    total = _count_rows(source, sniffed.layout)
-    digest = file_hash(source)
+    total = sum(_count_rows(file) for file in sources)
+    origin = [{"name": Path(f.path).name, "sha256": file_hash(f.path), "layout": asdict(f.layout)} for f in sources]
     folder = _own_folder(out)
     hear = progress or (lambda stage, done, total: None)
     with TemporaryDirectory(prefix=".partial-", dir=folder) as scratch, _writing(folder):
         # 1. Every row standardised, in SELFIES, and marked if it repeats another
         spill = Path(scratch) / "rows.parquet"
-        first = standardise_source(
-            source,
-            sniffed.layout,
+        first = standardise_sources(
+            sources,
             spill,
             Standard(neutralise, tautomer, stereo, settings.key, split == "scaffold", spelling),
             dedup=dedup != "none",
@@ -156,27 +167,36 @@ def prepare(
                 rejected,
                 vocabulary,
                 parts,
+                files=[file["name"] for file in origin],
                 seed=seed,
                 workers=workers,
                 done=lambda n: hear("tokenise", n, first.rows),
             )
         vocabulary.save(folder / VOCABULARY)
-        options = asdict(settings)
+        options = asdict(settings) | {"validation": settings.shares[0], "test": settings.shares[1]}
         if given:
             options |= {"split": "given", "split_sha256": given.sha256}
-        layout = asdict(sniffed.layout)
-        origin = {"name": os.path.basename(source), "sha256": digest, "rows": first.rows, "layout": layout}
         card = {
             "format": FORMAT,
             "molvae": molvae.__version__,
             "versions": {name: version(name) for name in ("rdkit", "selfies", "pyarrow")},
-            "source": origin,
+            "sources": origin,
+            "rows": first.rows,
             "options": options,
             **found,
             "files": {name: {"sha256": file_hash(folder / name)} for name in (MOLECULES, VOCABULARY, REJECTED)},
         }
         write_json(folder / CARD, card)
     return open_dataset(folder)
+
+
+def _source(path: str | os.PathLike[str], column: str | None, part: int, announce: Callable[[str], None]) -> Source:
+    """Look at a file, and say what was understood."""
+    sniffed = sniff(path, column)
+    announce(sniffed.sentence)
+    for note in sniffed.notes:
+        log.warning("%s: %s", Path(path).name, note)
+    return Source(os.fspath(path), sniffed.layout, part)
 
 
 @contextmanager
@@ -204,14 +224,15 @@ def _own_folder(out: str | os.PathLike[str]) -> Path:
     return writable_folder(folder)
 
 
-def _count_rows(source: str | os.PathLike[str], layout: Layout) -> int:
-    """About how many rows the source has, for the progress bar; reads it whole, so that a torn file is found now."""
-    if layout.ending == ".parquet":
+def _count_rows(source: Source) -> int:
+    """About how many rows a file has, for the progress bar; reads it whole, so that a torn file is found now."""
+    if source.layout.ending == ".parquet":
         from pyarrow import parquet
 
-        return int(parquet.read_metadata(source).num_rows)
-    mark, count = b"$$$$" if layout.ending == ".sdf" else b"\n", 0
-    with reading(source), gzip.open(source) if str(source).lower().endswith(".gz") else open(source, "rb") as stream:
+        return int(parquet.read_metadata(source.path).num_rows)
+    mark, count = b"$$$$" if source.layout.ending == ".sdf" else b"\n", 0
+    packed = source.path.lower().endswith(".gz")
+    with reading(source.path), gzip.open(source.path) if packed else open(source.path, "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
             count += block.count(mark)
     return count
@@ -226,12 +247,13 @@ def _check_enough(source: str | os.PathLike[str], first: FirstPass) -> None:
 
 
 def _draw_split(first: FirstPass, settings: PrepareSettings) -> np.ndarray:
-    """(n,) int8: the part of each molecule that can be used."""
-    n = len(first.parts)
+    """(n,) int8: the part of each molecule that can be used; what no list and no file gives is drawn."""
+    parts = first.parts
+    main = np.flatnonzero(parts == TRAIN)
     if settings.split == "random":
-        return random_split(n, settings.validation, settings.test, settings.seed)
-    if settings.split == "scaffold":
-        return scaffold_split(first.scaffolds, settings.validation, settings.test, settings.seed)
-    if not (first.parts == TRAIN).any():
-        raise DataError(f"{settings.split} leaves no molecule for training. Name fewer rows.")
-    return first.parts
+        parts[main] = random_split(len(main), *settings.shares, settings.seed)
+    elif settings.split == "scaffold":
+        parts[main] = scaffold_split(first.scaffolds[main], *settings.shares, settings.seed)
+    if not (parts == TRAIN).any():
+        raise DataError("the split leaves no molecule for training. Keep fewer for validation and testing.")
+    return parts

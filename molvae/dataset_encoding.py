@@ -70,13 +70,15 @@ def write_tokens(
     vocabulary: Vocabulary,
     parts: np.ndarray,
     *,
+    files: Sequence[str],
     seed: int,
     workers: int,
     done: Callable[[int], None],
 ) -> dict[str, Any]:
     """Write the molecules and the reject table; returns what the card says about them.
 
-    parts: (n,) int8 of each molecule that the first pass could use.  done: hears the number of rows so far.
+    parts: (n,) int8 of each molecule that the first pass could use.  files: names of the sources.
+    done: hears the number of rows so far.
     """
     tally = _Tally(vocabulary)
     measured = np.zeros(len(parts), bool)
@@ -99,7 +101,7 @@ def write_tokens(
         closing(in_order(segment_rows, jobs(), workers)) as results,
     ):
         rejects = csv.writer(stream_, lineterminator="\n")
-        rejects.writerow(("line", "input", "reason"))
+        rejects.writerow(("line", "input", "reason", "file"))
         for chunk in results:
             columns = waiting.popleft()
             reasons = columns["reason"]
@@ -116,9 +118,9 @@ def write_tokens(
                 chunk.lengths[kept],
                 here[kept],
             )
-            for line, text, reason in zip(columns["line"], columns["text"], reasons, strict=True):
+            for line, text, reason, file in zip(columns["line"], columns["text"], reasons, columns["file"], strict=True):
                 if reason:
-                    rejects.writerow((line, text, reason))
+                    rejects.writerow((line, text, reason, files[file]))
             tally.add(chunk, here[kept], reasons)
             sample += [columns["text"][usable[i]] for i in np.flatnonzero(measured[at : at + len(usable)] & kept)]
             at += len(usable)

@@ -1,13 +1,12 @@
-"""The first pass over the source of a data set: each row standardised, written in SELFIES, and marked if it repeats another.
+"""The first pass over the files of a data set: each row standardised, written in SELFIES, and marked if it repeats another.
 
 Rows go to a temporary Parquet file; in memory stay 8 bytes a molecule to tell duplicates by, and its scaffold if wanted.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from molvae.derivation import Standard, Standardised, standardise_rows
 from molvae.errors import DataError
 from molvae.processes import in_order
-from molvae.splits import PARTS, UNUSED, GivenSplit
+from molvae.splits import PARTS, TRAIN, UNUSED, GivenSplit
 from molvae.tables import Layout, Row, read_rows
 
 CHUNK = 500  # rows a job: half a second of work, so that Ctrl-C is quick
@@ -41,9 +40,17 @@ class FirstPass:
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-def standardise_source(
-    source: str | os.PathLike[str],
-    layout: Layout,
+@dataclass(frozen=True)
+class Source:
+    """One file of molecules, and the part of the split that it is; TRAIN for the main file, which may be split itself."""
+
+    path: str
+    layout: Layout
+    part: int = TRAIN
+
+
+def standardise_sources(
+    sources: Sequence[Source],
     spill: Path,
     standard: Standard,
     *,
@@ -52,25 +59,27 @@ def standardise_source(
     workers: int,
     done: Callable[[int], None],
 ) -> FirstPass:
-    """Write every row of the source to `spill`, in order: columns line, row, text, selfies, reason ("" if it can be used).
+    """Write all rows to `spill`, in order: columns file (its number), line, row, text, selfies, reason ("" if usable).
 
-    done: hears the number of rows so far. Raises DataError for a broken source, or a given split whose parts overlap.
+    Rows are numbered through all sources, from 0.
+    done: hears the number of rows so far. Raises DataError for a broken source, or parts of a split that overlap.
     """
-    waiting: deque[list[Row]] = deque()
+    waiting: deque[tuple[int, list[Row]]] = deque()
 
     def jobs() -> Iterator[tuple[Standard, list[str], bool]]:
-        for rows in _chunks(read_rows(source, layout)):
-            waiting.append(rows)
-            yield standard, [row.text for row in rows], layout.ending == ".sdf"
+        for number, source in enumerate(sources):
+            for rows in _chunks(read_rows(source.path, source.layout)):
+                waiting.append((number, rows))
+                yield standard, [row.text for row in rows], source.layout.ending == ".sdf"
 
-    mark = _Marker(source, dedup, given)
+    mark = _Marker(dedup, given)
     found = FirstPass()
     parts, scaffolds = [found.parts], [found.scaffolds]
     with _Spill(spill) as out, closing(in_order(standardise_rows, jobs(), workers)) as results:
         for chunk in results:
-            rows = waiting.popleft()
-            part = mark(rows, chunk)
-            out.add(rows, chunk)
+            number, rows = waiting.popleft()
+            part = mark(sources[number], rows, chunk)
+            out.add(number, range(found.rows, found.rows + len(rows)), [row.line for row in rows], chunk)
             usable = np.array([not reason for reason in chunk.reasons], bool)
             parts.append(part[usable])
             if standard.scaffolds:
@@ -80,7 +89,7 @@ def standardise_source(
             found.reasons.update(reason for reason in chunk.reasons if reason)
             done(found.rows)
     if given and given.largest >= found.rows:
-        raise DataError(f"{given.path} names row {given.largest}, but {source} has rows 0 to {found.rows - 1}.")
+        raise DataError(f"{given.path} names row {given.largest}, but {sources[0].path} has rows 0 to {found.rows - 1}.")
     found.parts, found.scaffolds = np.concatenate(parts), np.concatenate(scaffolds)
     return found
 
@@ -128,33 +137,32 @@ def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
 class _Marker:
     """Marks duplicates and rows outside a given split, and refuses a molecule that is in two parts of it."""
 
-    def __init__(self, source: str | os.PathLike[str], dedup: bool, given: GivenSplit | None) -> None:
-        self.source, self.dedup, self.given = source, dedup, given
+    def __init__(self, dedup: bool, given: GivenSplit | None) -> None:
+        self._dedup, self._given = dedup, given
         self._seen = {part: Seen() for part in range(UNUSED)}
 
-    def __call__(self, rows: list[Row], chunk: Standardised) -> np.ndarray:
+    def __call__(self, source: Source, rows: list[Row], chunk: Standardised) -> np.ndarray:
         """(n,) int8 parts of a chunk, whose `reasons` this fills in."""
-        part = np.zeros(len(rows), np.int8)
-        if self.given:
-            part = self.given.parts(np.array([row.number - 1 for row in rows]))
-            for i in np.flatnonzero(part == UNUSED):
+        parts = np.full(len(rows), source.part, np.int8)
+        if self._given:
+            parts = self._given.parts(np.array([row.number - 1 for row in rows]))
+            for i in np.flatnonzero(parts == UNUSED):
                 chunk.reasons[i] = chunk.reasons[i] or "in no part of the split"
-        for mine in np.unique(part[part != UNUSED]).tolist() if self.dedup or self.given else []:
-            here = np.array([i for i, reason in enumerate(chunk.reasons) if not reason and part[i] == mine], np.int64)
-            new = self._seen[mine].add(chunk.keys[here])
+        for part in np.unique(parts[parts != UNUSED]).tolist():
+            here = np.array([i for i, reason in enumerate(chunk.reasons) if not reason and parts[i] == part], np.int64)
+            new = self._seen[part].add(chunk.keys[here])
             for other, seen in self._seen.items():
-                both = here[seen.has(chunk.keys[here])] if other != mine and len(seen) else here[:0]
+                both = here[seen.has(chunk.keys[here])] if other != part else here[:0]
                 if len(both):
-                    first = rows[both[0]]
                     raise DataError(
-                        f"the split {self.given.path if self.given else ''} overlaps: {chunk.texts[both[0]]} in line "
-                        f"{first.line} of {self.source}, a {PARTS[mine]} row, is a {PARTS[other]} molecule too. "
-                        "Keep it in one part."
+                        f"the parts of the split overlap: {chunk.texts[both[0]]}, in line {rows[both[0]].line} of "
+                        f"{source.path}, is a molecule of the {PARTS[part]} part and of the {PARTS[other]} part. "
+                        "Keep it in one of them."
                     )
-            if self.dedup:
+            if self._dedup:
                 for i in here[~new]:
                     chunk.reasons[i] = DUPLICATE
-        return part
+        return parts
 
 
 class _Spill:
@@ -165,18 +173,19 @@ class _Spill:
         from pyarrow import parquet
 
         text = pyarrow.string()
+        number = pyarrow.int64()
         self._schema = pyarrow.schema(
-            {"line": pyarrow.int64(), "row": pyarrow.int64(), "text": text, "selfies": text, "reason": text}
+            {"file": number, "row": number, "line": number, "text": text, "selfies": text, "reason": text}
         )
         self._file = parquet.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=["reason"])
-        self._columns: tuple[list[Any], ...] = ([], [], [], [], [])
+        self._columns: tuple[list[Any], ...] = ([], [], [], [], [], [])
 
     def __enter__(self) -> _Spill:
         return self
 
-    def add(self, rows: list[Row], chunk: Standardised) -> None:
-        """Append a chunk."""
-        new = ([r.line for r in rows], [r.number - 1 for r in rows], chunk.texts, chunk.selfies, chunk.reasons)
+    def add(self, file: int, rows: Sequence[int], lines: Sequence[int], chunk: Standardised) -> None:
+        """Append a chunk of one file."""
+        new = ([file] * len(rows), rows, lines, chunk.texts, chunk.selfies, chunk.reasons)
         for column, values in zip(self._columns, new, strict=True):
             column += values
         if len(self._columns[0]) >= SPILLED:

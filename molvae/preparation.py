@@ -167,7 +167,7 @@ def _of_dataset(dataset: Dataset, settings: DataSettings, seed: int, workers: in
 def describe(data: Data) -> str:
     """The data's name for a model card."""
     if is_dataset(data):
-        return f"{open_dataset(data).card['source']['name']}, prepared"
+        return f"{open_dataset(data).card['sources'][0]['name']}, prepared"
     return Path(data).name if isinstance(data, (str, os.PathLike)) else f"a list of {len(data)} molecules"
 
 

@@ -59,7 +59,8 @@ def sniff(path: str | os.PathLike[str], column: str | None = None) -> Sniffed:
     rates = {delimiter: _best_rate(_table(lines, delimiter)) for delimiter in _candidates(ending)}
     delimiter = max(rates, key=lambda d: rates[d])  # the first of equals, and the ending's own comes first
     table = _table(lines, delimiter)
-    _check_one_separator(path, lines, table, delimiter)
+    for suspect in [delimiter] if rates[delimiter] >= RIVAL else rates:
+        _check_one_separator(path, lines, suspect)
     width = _width(table)
     header = _header(table, column, width)
     names = list(header) if header else [str(i + 1) for i in range(width)]
@@ -134,20 +135,17 @@ def _best_rate(table: Sequence[Sequence[str]]) -> float:
     return max(rates, default=0.0)
 
 
-def _check_one_separator(
-    path: str | os.PathLike[str], lines: Sequence[tuple[int, str]], table: Sequence[Sequence[str]], delimiter: str | None
-) -> None:
-    """Refuse a file of which some lines only make sense under another separator."""
-    width = _width(table)
-    if delimiter is None or sum(map(len, table)) == 0:
+def _check_one_separator(path: str | os.PathLike[str], lines: Sequence[tuple[int, str]], delimiter: str | None) -> None:
+    """Refuse a file with lines that only make sense under another separator than the others."""
+    usual = [n for n, line in lines if delimiter is not None and delimiter in line]
+    if delimiter is None or not usual:
         return
+    width = _width(_table(lines, delimiter))
     for other in (",", "\t", ";"):
-        if other == delimiter:
-            continue
         strange = [(n, line) for n, line in lines if delimiter not in line and other in line]
-        usual = [n for n, line in lines if delimiter in line]
-        split = [len(next(csv.reader([line], delimiter=other))) for _, line in strange]
-        if usual and strange and max(split) >= max(2, width):
+        rows = _table(strange[:PARSED], other)
+        holds_smiles = sum(any(_rate([cell.strip()]) for cell in row) for row in rows) >= LEAST * len(rows)
+        if rows and holds_smiles and max(map(len, rows)) >= max(2, width):
             raise DataError(
                 f"{path} mixes separators: a {SEPARATORS[delimiter]} in line {usual[0]}, a {SEPARATORS[other]} in line "
                 f"{strange[0][0]}. Write the file with one of them."

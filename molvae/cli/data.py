@@ -21,8 +21,8 @@ def prepare(
         str | None, typer.Option(help="The SMILES column by name or number; by default molvae looks at the file.")
     ] = None,
     split: Annotated[str, typer.Option(help="random, scaffold, none, or a .json of row numbers from 0.")] = "random",
-    validation: Annotated[float, typer.Option(help="Share of a random or scaffold split for validation.")] = 0.05,
-    test: Annotated[float, typer.Option(help="Share of a random or scaffold split for testing.")] = 0.05,
+    validation: Annotated[str, typer.Option(help="Share of the split for validation, or a file of its molecules.")] = "0.05",
+    test: Annotated[str, typer.Option(help="Share of the split for testing, or a file of its molecules.")] = "0.05",
     dedup: Annotated[str, typer.Option(help="What makes two rows one molecule: smiles, inchikey or none.")] = "smiles",
     neutralise: Annotated[bool, typer.Option("--neutralise", help="Remove charges where protons can.")] = False,
     tautomer: Annotated[bool, typer.Option("--tautomer", help="Write the canonical tautomer; slow.")] = False,
@@ -53,8 +53,8 @@ def prepare(
             out,
             column=smiles_col,
             split=split,
-            validation=validation,
-            test=test,
+            validation=_share(validation),
+            test=_share(test),
             dedup=dedup,
             neutralise=neutralise,
             tautomer=tautomer,
@@ -67,13 +67,21 @@ def prepare(
             announce=say,
         )
     card = dataset.card
-    say(f"{card['molecules']:,} molecules of {card['source']['rows']:,} rows, {len(dataset.vocabulary):,} tokens.")
+    say(f"{card['molecules']:,} molecules of {card['rows']:,} rows, {len(dataset.vocabulary):,} tokens.")
     say(", ".join(f"{name} {count:,}" for name, count in card["split"].items()) + ".")
     for reason, count in list(card["rejected"].items())[:5]:
         say(f"{count:,} rejected: {reason}")
     if card["rejected"]:
         say(f"Every rejected row is in {out / REJECTED}.")
     say(f"Data set: {out}   (molvae train {out} -o run)")
+
+
+def _share(text: str) -> float | str:
+    """A number, or else the path of a file."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 @app.command("list")
