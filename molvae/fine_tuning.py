@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from molvae.checkpoint import Checkpoint
 from molvae.config import Table
@@ -34,7 +34,7 @@ from molvae.models.decoding import strings, write
 from molvae.models.sequence_vae import SequenceVAE
 from molvae.preparation import RANDOMISED, Prepared
 from molvae.randomness import child_seed, torch_stream
-from molvae.tokens import SPECIALS, Decoded, Vocabulary, split
+from molvae.tokens import SPECIALS, Decoded, Vocabulary
 from molvae.training_settings import FineTuneSettings
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ FIXED = ("name", "latent", "encoder", "encoder_settings", "decoder", "decoder_se
 def training_defaults(rows: int) -> Table:
     """What [training] is when nothing is said, for so many rows (replay included): small steps, and a look every pass."""
     return {
-        "molecules": PASSES * rows, "batch_size": 32 if rows < 1000 else 64, "learning_rate": 3e-4, "warmup": 50, "ema": 0.99,
-        "evaluate_every": rows, "patience": PATIENCE,
+        "molecules": PASSES * rows, "batch_size": 32 if rows < 1000 else 64, "learning_rate": 3e-4, "warmup": 50,
+        "ema": 0.99, "evaluate_every": rows, "patience": PATIENCE,
     }  # fmt: skip
 
 
@@ -74,9 +74,7 @@ def tuned_design(base: Checkpoint, given: Table) -> Table:
 
 def extended(vocabulary: Vocabulary, smiles: Sequence[str]) -> Vocabulary:
     """The vocabulary with the SELFIES symbols that canonical `smiles` need beside its own, at the end, in sorted order."""
-    written = (text for text, _ in map(vocabulary.to_selfies, smiles) if text)
-    new = {symbol for text in written for symbol in split(text) or ()} - set(vocabulary.symbols)
-    return Vocabulary([*vocabulary.tokens[len(SPECIALS) :], *sorted(new)], vocabulary.constraints)
+    return vocabulary.extended(text for text, _ in map(vocabulary.to_selfies, smiles) if text)
 
 
 def in_its_words(base: Model, prepared: Prepared, randomise: bool, seed: int, workers: int) -> Prepared:
@@ -110,6 +108,7 @@ def adopt(model: SequenceVAE, weights: Mapping[str, Tensor], seed: int) -> None:
     Raises CheckpointError if a shape differs in anything but the length of the vocabulary.
     """
     own = model.state_dict()
+    embeddings = {f"{name}.weight" for name, layer in model.named_modules() if isinstance(layer, nn.Embedding)}
     differing = [name for name, value in weights.items() if name in own and own[name].shape != value.shape]
     added = {len(own[name]) - len(weights[name]) for name in differing}
     if len(added) > 1 or (added and min(added) < 0):
@@ -125,7 +124,7 @@ def adopt(model: SequenceVAE, weights: Mapping[str, Tensor], seed: int) -> None:
         tokens, n = old[len(SPECIALS) :], len(value) - len(old)
         value[: len(old)] = old
         value[len(old) :] = tokens.mean(0)
-        if value.dim() > 1:
+        if name in embeddings:
             noise = torch.randn(n, *value.shape[1:], generator=torch_stream(seed, "new symbols", name)).to(value.device)
             value[len(old) :] += 0.1 * tokens.std(0) * noise
 
