@@ -22,17 +22,19 @@ from importlib.metadata import version
 
 import selfies
 
-from molvae.chem import canonical
-from molvae.errors import CheckpointError
+from molvae.chem import canonical, is_written_as
+from molvae.errors import CheckpointError, ConfigError
 from molvae.files import write_json
+from molvae.spelling import SPELLINGS, from_marks, selfies_symbols, to_marks
 from molvae.words import learn_words
 
 PAD, BOS, EOS = 0, 1, 2
 SPECIALS = ("<pad>", "<bos>", "<eos>")
 CUT = "<cut>"  # ends a written string that had no end token when the decoder's length limit came
 MAX_LENGTH = 128  # tokens that a decoder writes at most, the end token included; ZINC250k needs 40
-FORMAT = 1
+FORMAT = 2  # 1 had no spelling
 
+_SYMBOL = re.compile(r"\[[^\]]*\]")
 _table_lock = threading.RLock()
 
 
@@ -62,6 +64,12 @@ def split(string: str) -> list[str] | None:
     return symbols if made_of_these else None
 
 
+def spell(string: str, spelling: str) -> list[str] | None:
+    """The symbols of a SELFIES string in a spelling; None if it has none there."""
+    symbols = split(string)
+    return symbols if symbols is None or spelling == "selfies" else to_marks(symbols)
+
+
 def _idle_marks(derived: str, smiles: str) -> str:
     """Which stereo marks of a derived SMILES its canonical form no longer has, because they are on no stereo element."""
     lost = len(re.findall("@+", derived)) - len(re.findall("@+", smiles))
@@ -89,41 +97,64 @@ class Decoded:
 
 
 class Vocabulary:
-    """Tokens <-> ids under one SELFIES constraint table. A token is a SELFIES symbol, or a word of several symbols.
+    """Tokens <-> ids under one SELFIES constraint table. A token is a symbol, or a word of several symbols.
 
+    spelling: "selfies" if the symbols are those of SELFIES, "marks" if branches end and rings begin with a symbol of their
+    own, in place of counts (see `molvae.spelling`). Strings that go in and come out are SELFIES in both cases.
     Ids 0, 1 and 2 are padding, begin and end; the tokens follow in the order given. There is no "unknown" id: a molecule
     with a symbol outside the vocabulary is rejected with the symbol's name.
     """
 
-    def __init__(self, tokens: Sequence[str], constraints: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, tokens: Sequence[str], constraints: Mapping[str, int] | None = None, spelling: str = "selfies"
+    ) -> None:
+        if spelling not in SPELLINGS:
+            raise ConfigError(f"spelling is one of {', '.join(SPELLINGS)}, not {spelling!r}.")
         if len(set(tokens)) != len(tokens) or set(tokens) & set(SPECIALS):
             raise ValueError("tokens must be distinct and must not contain the special tokens")
         self.tokens = (*SPECIALS, *tokens)
         self.constraints = dict(constraints or selfies.get_preset_constraints("default"))
         self.ids = {token: i for i, token in enumerate(self.tokens)}
-        self.symbols = tuple(token for token in tokens if token.count("[") == 1)
+        self.spelling = spelling
+        symbols = tuple(token for token in tokens if token.count("[") == 1)
+        self.symbols = symbols if spelling == "selfies" else selfies_symbols(symbols)
         self._longest = max((token.count("[") for token in tokens), default=1)
 
     @classmethod
     def build(
-        cls, strings: Iterable[str], words: int = 0, constraints: Mapping[str, int] | None = None, also: Iterable[str] = ()
+        cls,
+        strings: Iterable[str],
+        words: int = 0,
+        constraints: Mapping[str, int] | None = None,
+        also: Iterable[str] = (),
+        spelling: str = "selfies",
     ) -> Vocabulary:
         """The vocabulary of some SELFIES strings: their symbols in sorted order, then `words` learned words.
 
         also: strings that only the encoder reads; their symbols are included, but no words are learned from them.
         """
-        split = [list(selfies.split_selfies(string)) for string in strings]
-        symbols = {symbol for string in split for symbol in string}
-        symbols.update(symbol for string in also for symbol in selfies.split_selfies(string))
-        return cls(sorted(symbols) + (learn_words(split, words) if words else []), constraints)
+        spelled = [spell(string, spelling) or [] for string in strings]
+        symbols = {symbol for string in spelled for symbol in string}
+        symbols.update(symbol for string in also for symbol in spell(string, spelling) or [])
+        return cls(sorted(symbols) + (learn_words(spelled, words) if words else []), constraints, spelling)
+
+    def extended(self, strings: Iterable[str]) -> Vocabulary:
+        """This vocabulary with the symbols of more SELFIES strings behind its own tokens, whose ids stay as they are."""
+        spelled = (symbol for string in strings for symbol in spell(string, self.spelling) or [])
+        new = sorted({symbol for symbol in spelled if symbol not in self.ids})
+        return Vocabulary([*self.tokens[len(SPECIALS) :], *new], self.constraints, self.spelling)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and (self.tokens, self.constraints) == (other.tokens, other.constraints)
+        return isinstance(other, Vocabulary) and self._content == other._content
 
     __hash__ = None  # type: ignore[assignment]  # mutable dictionaries inside
+
+    @property
+    def _content(self) -> tuple[object, ...]:
+        return self.tokens, self.constraints, self.spelling
 
     def to_selfies(self, smiles: str) -> tuple[str | None, str]:
         """SELFIES of a SMILES string as it is written, and "" - or None and the reason."""
@@ -152,9 +183,11 @@ class Vocabulary:
 
     def segment(self, string: str) -> tuple[list[int] | None, str]:
         """Token ids of a SELFIES string and "" - or None and the reason. Reads from the left, longest token first."""
-        symbols = split(string)
-        if symbols is None:
+        if split(string) is None:
             return None, "not a SELFIES string"
+        symbols = spell(string, self.spelling)
+        if symbols is None:
+            return None, "a branch or ring of the SELFIES string points outside it"
         ids, at = [], 0
         while at < len(symbols):
             for size in range(min(self._longest, len(symbols) - at), 0, -1):
@@ -174,14 +207,29 @@ class Vocabulary:
         return self.derive(self.text(ids))
 
     def text(self, ids: Iterable[int]) -> str:
-        """The SELFIES of a row of ids: reading stops at the first end or padding, a leading begin is skipped."""
+        """The SELFIES of a row of ids: reading stops at the first end or padding, a leading begin is skipped.
+
+        What is wrong with the spelling, if anything, follows in angle brackets; `derive` reads it as the reason.
+        """
         tokens: list[str] = []
         for i in ids:
             if i in (EOS, PAD):
                 break
             if i != BOS:
                 tokens.append(self.tokens[i])
-        return "".join(tokens)
+        if self.spelling == "selfies":
+            return "".join(tokens)
+        symbols, fault = from_marks(_SYMBOL.findall("".join(tokens)))
+        return "".join(symbols) + (f"<{fault}>" if fault else "")
+
+    def says(self, written: str, smiles: str) -> bool:
+        """Whether a SELFIES string is read back as the molecule with this canonical SMILES."""
+        with constraint_table(self.constraints):
+            try:
+                derived = selfies.decoder(written)
+            except selfies.DecoderError:
+                return False
+        return is_written_as(derived, smiles)
 
     def derive(self, written: str) -> Decoded:
         """The molecule of a SELFIES string, and whether it says what the string says.
@@ -189,9 +237,11 @@ class Vocabulary:
         The SMILES that SELFIES derives is encoded again in the order it was written. Symbols that the grammar dropped
         (after a saturated atom, a ring to nowhere), bonds it lowered and branches it cut all change the result.
         """
-        if written.endswith(CUT):
-            beginning = self.derive(written.removesuffix(CUT))
-            return Decoded(beginning.selfies, beginning.smiles, False, "cut at the length limit")
+        written, _, fault = written.partition("<")
+        if fault:
+            beginning = self.derive(written)
+            why = "cut at the length limit" if f"<{fault}".endswith(CUT) else fault.removesuffix(">")
+            return Decoded(beginning.selfies, beginning.smiles, False, why)
         symbols = split(written)
         if not symbols:
             return Decoded(written, None, False, "empty string" if not written else "not a SELFIES string")
@@ -224,6 +274,7 @@ class Vocabulary:
                 "format": FORMAT,
                 "tokens": list(self.tokens[len(SPECIALS) :]),
                 "constraints": self.constraints,
+                "spelling": self.spelling,
                 "selfies": version("selfies"),
             },
         )
@@ -238,7 +289,7 @@ class Vocabulary:
                 raise CheckpointError(
                     f"{path} has format {table['format']}, this molvae reads up to {FORMAT}. Upgrade molvae."
                 )
-            return cls(table["tokens"], table["constraints"])
+            return cls(table["tokens"], table["constraints"], table.get("spelling", "selfies"))
         except OSError as error:
             raise CheckpointError(f"cannot read {path}: {error.strerror}.") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:

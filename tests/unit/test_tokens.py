@@ -270,7 +270,7 @@ def test_a_saved_vocabulary_is_equal(vocabulary, tmp_path):
         ('{"format": 1}', "torn or foreign"),
         ('{"format": 1, "tokens": [1, 2], "constraints": {}}', "torn or foreign"),
         ('{"format": 1, "tokens": ["[C]", "[C]"], "constraints": {}}', "torn or foreign"),
-        ('{"format": 99, "tokens": [], "constraints": {}}', "has format 99, this molvae reads up to 1. Upgrade"),
+        ('{"format": 99, "tokens": [], "constraints": {}}', "has format 99, this molvae reads up to 2. Upgrade"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path, content, message):
