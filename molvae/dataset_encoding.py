@@ -93,7 +93,7 @@ def write_tokens(
                 columns = batch.to_pydict()
                 waiting.append(columns)
                 usable = [i for i, reason in enumerate(columns["reason"]) if not reason]
-                yield vocabulary, [columns["text"][i] for i in usable], [columns["selfies"][i] for i in usable]
+                yield vocabulary, [columns["smiles"][i] for i in usable], [columns["selfies"][i] for i in usable]
 
     with (
         rejected.open("w", encoding="utf-8", newline="") as stream_,
@@ -113,16 +113,16 @@ def write_tokens(
             rows = [i for i in usable if not reasons[i]]
             out.add(
                 [columns["row"][i] for i in rows],
-                [columns["text"][i] for i in rows],
+                [columns["smiles"][i] for i in rows],
                 chunk.ids,
                 chunk.lengths[kept],
                 here[kept],
             )
-            for line, text, reason, file in zip(columns["line"], columns["text"], reasons, columns["file"], strict=True):
+            for line, text, reason, file in zip(columns["line"], columns["input"], reasons, columns["file"], strict=True):
                 if reason:
                     rejects.writerow((line, text, reason, files[file]))
             tally.add(chunk, here[kept], reasons)
-            sample += [columns["text"][usable[i]] for i in np.flatnonzero(measured[at : at + len(usable)] & kept)]
+            sample += [columns["smiles"][usable[i]] for i in np.flatnonzero(measured[at : at + len(usable)] & kept)]
             at += len(usable)
             seen += len(reasons)
             done(seen)

@@ -59,9 +59,10 @@ def standardise_sources(
     workers: int,
     done: Callable[[int], None],
 ) -> FirstPass:
-    """Write all rows to `spill`, in order: columns file (its number), line, row, text, selfies, reason ("" if usable).
+    """Write all rows to `spill`, in order; columns: file (its number), row, line, input, smiles, selfies, reason.
 
-    Rows are numbered through all sources, from 0.
+    The reason is "" for a row that can be used. The input of an SDF record is its title. Rows are numbered through all
+    sources, from 0.
     done: hears the number of rows so far. Raises DataError for a broken source, or parts of a split that overlap.
     """
     waiting: deque[tuple[int, list[Row]]] = deque()
@@ -79,7 +80,9 @@ def standardise_sources(
         for chunk in results:
             number, rows = waiting.popleft()
             part = mark(sources[number], rows, chunk)
-            out.add(number, range(found.rows, found.rows + len(rows)), [row.line for row in rows], chunk)
+            is_sdf = sources[number].layout.ending == ".sdf"
+            inputs = [row.name if is_sdf else row.text for row in rows]
+            out.add(number, found.rows, [row.line for row in rows], inputs, chunk)
             usable = np.array([not reason for reason in chunk.reasons], bool)
             parts.append(part[usable])
             if standard.scaffolds:
@@ -155,7 +158,7 @@ class _Marker:
                 both = here[seen.has(chunk.keys[here])] if other != part else here[:0]
                 if len(both):
                     raise DataError(
-                        f"the parts of the split overlap: {chunk.texts[both[0]]}, in line {rows[both[0]].line} of "
+                        f"the parts of the split overlap: {chunk.smiles[both[0]]}, in line {rows[both[0]].line} of "
                         f"{source.path}, is a molecule of the {PARTS[part]} part and of the {PARTS[other]} part. "
                         "Keep it in one of them."
                     )
@@ -166,7 +169,7 @@ class _Marker:
 
 
 class _Spill:
-    """The temporary file between the passes: every row with its line, its text, and its SELFIES or the reason."""
+    """The temporary file between the passes: every row with where it is, its input, and its SELFIES or the reason."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow
@@ -174,18 +177,18 @@ class _Spill:
 
         text = pyarrow.string()
         number = pyarrow.int64()
-        self._schema = pyarrow.schema(
-            {"file": number, "row": number, "line": number, "text": text, "selfies": text, "reason": text}
-        )
+        texts = dict.fromkeys(("input", "smiles", "selfies", "reason"), text)
+        self._schema = pyarrow.schema({"file": number, "row": number, "line": number, **texts})
         self._file = parquet.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=["reason"])
-        self._columns: tuple[list[Any], ...] = ([], [], [], [], [], [])
+        self._columns: tuple[list[Any], ...] = tuple([] for _ in self._schema)
 
     def __enter__(self) -> _Spill:
         return self
 
-    def add(self, file: int, rows: Sequence[int], lines: Sequence[int], chunk: Standardised) -> None:
-        """Append a chunk of one file."""
-        new = ([file] * len(rows), rows, lines, chunk.texts, chunk.selfies, chunk.reasons)
+    def add(self, file: int, first: int, lines: list[int], inputs: list[str], chunk: Standardised) -> None:
+        """Append a chunk of one file, whose rows are numbered from `first`."""
+        n = len(lines)
+        new = ([file] * n, range(first, first + n), lines, inputs, chunk.smiles, chunk.selfies, chunk.reasons)
         for column, values in zip(self._columns, new, strict=True):
             column += values
         if len(self._columns[0]) >= SPILLED:

@@ -88,12 +88,12 @@ class Standard:
 class Standardised:
     """A chunk of rows, standardised; entries of one row have one place.
 
-    texts: canonical SMILES, or the input where there is a reason.  selfies: "" where there is a reason.
+    smiles, selfies: canonical, "" where there is a reason.
     reasons: why a row cannot be used, "" if it can.  keys, scaffolds: (n,) int64 hashes, 0 where there is a reason.
     symbols: all symbols that occur, in the spelling.
     """
 
-    texts: list[str] = field(default_factory=list)
+    smiles: list[str] = field(default_factory=list)
     selfies: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     keys: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -109,7 +109,7 @@ def standardise_rows(job: tuple[Standard, Sequence[str], bool]) -> Standardised:
     keys, scaffolds = [], []
     for text in texts:
         smiles, selfies, reason = _standard_form(grammar, standard, block_smiles(text) if is_blocks else text)
-        done.texts.append(smiles or (text.split("\n", 1)[0] if is_blocks else text))
+        done.smiles.append(smiles)
         done.selfies.append(selfies)
         done.reasons.append(reason)
         if not reason:

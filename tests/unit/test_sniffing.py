@@ -104,7 +104,7 @@ def test_the_column_can_be_given_by_name_or_number(tmp_path: Path) -> None:
         ("blank.smi", b"\n" * 1_000_000, "holds no molecules"),
         ("empty.csv", b"", "holds no molecules"),
         ("mixed.csv", b"smiles,id\nCCO,1\nCCC;2\nCC,3\n", "mixes separators: a comma in line 1, a semicolon in line 3"),
-        ("mixed.smi", b"CCO,a\nCC\tb\nCCC,c\n", "mixes separators: a comma in line 1, a tab in line 2"),
+        ("mixed.smi", b"CCO,a\nCC\tb\nCCC,c\n", "mixes separators: a tab in line 2, a comma in line 1"),
         ("numbers.csv", b"a,b\n1,2\n3,4\n", "no column of .* looks like SMILES"),
         ("names.txt", b"aspirin\ncaffeine\n", "no column of .* looks like SMILES"),
         ("nul.smi", b"CC\0O\n", "is not a text file"),
