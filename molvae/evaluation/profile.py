@@ -15,7 +15,7 @@ from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
-from rdkit import Chem
+from rdkit import Chem, rdBase
 from rdkit.Chem import Descriptors, GraphDescriptors, rdMolDescriptors
 
 from molvae.chem import Mol, canonical, parse, problems, property_named, ring_systems, scaffold
@@ -114,7 +114,7 @@ def profile(job: tuple[str, Wanted, Sequence[str | None]]) -> tuple[str, Profile
     mols: list[Mol] = []
     for text in rows:
         mol = parse(text) if text else None
-        written = None if mol is None else canonical(mol)
+        written = None if mol is None else _written(text, mol)
         found.smiles.append(written)
         if mol is not None and written is not None:
             mols.append(mol)
@@ -172,7 +172,7 @@ def describe(job: tuple[int, Sequence[str]]) -> tuple[int, list[tuple[str, np.nd
     for text in smiles:
         mol = parse(text)
         flat = None if mol is None else Chem.MolToSmiles(mol, isomericSmiles=False)
-        mol = parse(flat) if flat else None
+        mol = mol if flat == text else parse(flat) if flat else None
         if mol is None or flat is None:
             continue
         values = np.array([_value(function, mol) for function in DESCRIPTORS.values()])
@@ -213,6 +213,13 @@ def _chunks(rows: Iterable[str | None]) -> Iterator[list[str | None]]:
     stream = iter(rows)
     while chunk := list(islice(stream, CHUNK)):
         yield chunk
+
+
+def _written(text: str | None, mol: Mol) -> str | None:
+    """`canonical(mol)`, sooner if `text`, which it was parsed from, is canonical: one writing is then its own re-parse's."""
+    with rdBase.BlockLogs():
+        once = Chem.MolToSmiles(mol)
+    return once if once == text else canonical(mol)
 
 
 def _value(function: Callable[[Mol], float], mol: Mol) -> float:
