@@ -13,6 +13,7 @@ from itertools import chain
 import numpy as np
 
 SAMPLE = 30_000  # strings that words are learned from; the most frequent pairs are the same on all of ZINC250k
+FEW = 1500  # words among which each pair has a counter of its own
 
 
 def learn_words(strings: Sequence[Sequence[str]], n: int) -> list[str]:
@@ -30,10 +31,9 @@ def learn_words(strings: Sequence[Sequence[str]], n: int) -> list[str]:
     while len(learned) < n:
         left, right, width = text[:-1], text[1:], len(words)
         pairs = np.where((left >= 0) & (right >= 0), left * width + right, -1)
-        code, count = np.unique(pairs[pairs >= 0], return_counts=True)
-        if not len(count) or count.max() < 2:
+        best, count = _most_frequent(pairs[pairs >= 0], width)
+        if count < 2:
             break
-        best = int(code[count.argmax()])
         places = np.flatnonzero(pairs == best)
         if best // width == best % width:  # in "aaa" the pairs overlap: merge the 1st, 3rd ... of each run
             run_start = np.concatenate([[True], np.diff(places) != 1])
@@ -47,3 +47,14 @@ def learn_words(strings: Sequence[Sequence[str]], n: int) -> list[str]:
             known.add(word)
             learned.append(word)
     return learned
+
+
+def _most_frequent(pairs: np.ndarray, width: int) -> tuple[int, int]:
+    """The most frequent of some codes below width^2, the smallest of equals, and how often it occurs; (0, 0) of none."""
+    if not len(pairs):
+        return 0, 0
+    if width <= FEW:  # one counter a code, where that is not too many, takes a tenth of the time of sorting
+        counts = np.bincount(pairs)
+        return int(counts.argmax()), int(counts.max())
+    codes, counts = np.unique(pairs, return_counts=True)
+    return int(codes[counts.argmax()]), int(counts.max())

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from molvae.words import learn_words
+from molvae.words import FEW, learn_words
 
 
 def plain_words(strings, n):
@@ -51,7 +51,9 @@ def test_the_papers_example():
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("alphabet", ["ab", "abcdef"])
-def test_equals_a_plain_implementation(seed, alphabet):
+@pytest.mark.parametrize("few", [0, FEW])
+def test_equals_a_plain_implementation(seed, alphabet, few, monkeypatch):
+    monkeypatch.setattr("molvae.words.FEW", few)  # 0: pairs are sorted, as in large vocabularies
     draw = np.random.default_rng(seed)
     strings = [draw.choice(list(alphabet), draw.integers(1, 15)).tolist() for _ in range(40)]
     assert learn_words(strings, 40) == plain_words(strings, 40)
