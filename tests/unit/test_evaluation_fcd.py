@@ -11,6 +11,7 @@ import pytest
 from molvae.errors import DataError, MolvaeError
 from molvae.evaluation.fcd import (
     Activations,
+    _one_hot,
     chemnet_activations,
     frechet_chemnet_distance,
     frechet_distance,
@@ -54,6 +55,13 @@ def test_molecules_agree_with_the_package():
     assert frechet_chemnet_distance(ACYCLIC, AROMATIC) == pytest.approx(theirs, rel=1e-3)
     features = fcd.get_predictions(fcd.load_ref_model(), canonical[0], n_jobs=0, device="cpu")
     np.testing.assert_allclose(chemnet_activations(ACYCLIC, batch=3), features, atol=1e-6)
+
+
+def test_the_input_of_the_network_is_the_packages():
+    fcd = pytest.importorskip("fcd", reason="the optional package fcd is not installed")
+    smiles = ["C[C@H](N)C(=O)[O-]", "Clc1ccc(Br)cc1[N+](=O)[O-]", "[Na+].[Si]=[Se]", "C" * 349]
+    theirs = np.stack([fcd.utils.SmilesDataset(smiles)[i] for i in range(len(smiles))]).astype(np.float32)
+    np.testing.assert_array_equal(_one_hot(fcd, smiles), theirs)
 
 
 def test_a_set_has_no_distance_to_itself_and_order_does_not_matter():
