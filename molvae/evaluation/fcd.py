@@ -88,7 +88,7 @@ def chemnet_activations(
 
 
 def _one_hot(fcd: ModuleType, smiles: Sequence[str]) -> np.ndarray:
-    """(n, 350, symbols) float32: the input of ChemNet, as the package's own data set makes it, in a twentieth of the time.
+    """(n, 350, symbols) float32: the input of ChemNet, as the package's own data set makes it, in an eighth of the time.
 
     Each symbol, "." for the end among them, is 1 / (number of symbols) in its column; the rest is 0.
     """
