@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from molvae.chem import canonical, parse, random_smiles, scaffold, standardise
+from molvae.chem import canonical, first_writing, parse, random_smiles, scaffold, standard_molecule
 from molvae.chem.properties import property_named
 from molvae.randomness import child_seed
 from molvae.tables import block_smiles
@@ -126,15 +126,23 @@ def _standard_form(grammar: Vocabulary, standard: Standard, text: str) -> tuple[
     """(canonical SMILES, SELFIES, "") of a SMILES string, or ("", "", reason)."""
     if not text:
         return "", "", "no SMILES in this row"
-    smiles, reason = standardise(text, neutralise=standard.neutralise, tautomer=standard.tautomer, stereo=standard.stereo)
-    if smiles is None:
+    mol, reason = standard_molecule(
+        text, fragment=True, neutralise=standard.neutralise, tautomer=standard.tautomer, stereo=standard.stereo
+    )
+    if mol is None:
         return "", "", reason
-    selfies, reason = grammar.to_selfies(smiles)
-    if selfies is None:
-        return "", "", reason
-    if not grammar.says(selfies, smiles):
-        return "", "", "SELFIES reads it back as another molecule"
-    return smiles, selfies, ""
+    # The SMILES that is read back from the SELFIES has the atoms in the order of the first writing. Where RDKit writes both
+    # alike, the first writing is its own re-parse's, hence canonical. Elsewhere the stable writing is sought.
+    for write in (first_writing, canonical):
+        smiles = write(mol)
+        if smiles is None:
+            return "", "", "its standardised form is not a valid molecule"
+        selfies, reason = grammar.to_selfies(smiles)
+        if selfies is None:
+            return "", "", reason
+        if write(grammar.reads(selfies) or "") == smiles:
+            return smiles, selfies, ""
+    return "", "", "SELFIES reads it back as another molecule"
 
 
 def _inchikey(smiles: str) -> str:

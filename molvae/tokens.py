@@ -22,7 +22,7 @@ from importlib.metadata import version
 
 import selfies
 
-from molvae.chem import canonical, is_written_as
+from molvae.chem import canonical
 from molvae.errors import CheckpointError, ConfigError
 from molvae.files import write_json
 from molvae.spelling import SPELLINGS, from_marks, selfies_symbols, to_marks
@@ -222,14 +222,13 @@ class Vocabulary:
         symbols, fault = from_marks(_SYMBOL.findall("".join(tokens)))
         return "".join(symbols) + (f"<{fault}>" if fault else "")
 
-    def says(self, written: str, smiles: str) -> bool:
-        """Whether a SELFIES string is read back as the molecule with this canonical SMILES."""
+    def reads(self, written: str) -> str | None:
+        """The SMILES that SELFIES derives from a string, in the order in which it is written; None if there is none."""
         with constraint_table(self.constraints):
             try:
-                derived = selfies.decoder(written)
+                return selfies.decoder(written)
             except selfies.DecoderError:
-                return False
-        return is_written_as(derived, smiles)
+                return None
 
     def derive(self, written: str) -> Decoded:
         """The molecule of a SELFIES string, and whether it says what the string says.

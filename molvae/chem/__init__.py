@@ -2,10 +2,10 @@
 
 from molvae.chem.filters import ALERT_CATALOGUES, SANITY_REASONS, Alert, alerts, problems, ring_systems
 from molvae.chem.fingerprints import COUNT_KINDS, count_fingerprints, sparse_counts, tanimoto
-from molvae.chem.molecules import Mol, canonical, is_written_as, parse, random_smiles, scaffold
+from molvae.chem.molecules import Mol, canonical, first_writing, parse, random_smiles, scaffold
 from molvae.chem.pharmacophores import pharmacophore
 from molvae.chem.properties import PROPERTIES, Property, properties, property_named
-from molvae.chem.standardise import standardise
+from molvae.chem.standardise import standard_molecule, standardise
 
 __all__ = [
     "ALERT_CATALOGUES",
@@ -18,7 +18,7 @@ __all__ = [
     "alerts",
     "canonical",
     "count_fingerprints",
-    "is_written_as",
+    "first_writing",
     "parse",
     "pharmacophore",
     "problems",
@@ -28,6 +28,7 @@ __all__ = [
     "ring_systems",
     "scaffold",
     "sparse_counts",
+    "standard_molecule",
     "standardise",
     "tanimoto",
 ]

@@ -39,14 +39,16 @@ def canonical(molecule: str | Mol) -> str | None:
     return smiles
 
 
-def is_written_as(molecule: str, smiles: str) -> bool:
-    """Whether `smiles`, which is canonical, is the canonical SMILES of the molecule that another SMILES string writes."""
-    mol = parse(molecule)
+def first_writing(molecule: str | Mol) -> str | None:
+    """RDKit's canonical isomeric SMILES as it is first written, or None if the molecule is invalid.
+
+    It equals `canonical`, at half the cost, where the molecule is parsed from that same SMILES.
+    """
+    mol = parse(molecule) if isinstance(molecule, str) else molecule
     if mol is None:
-        return False
+        return None
     with rdBase.BlockLogs():
-        # One writing is enough where it is equal: a canonical SMILES is its own re-parse's.
-        return Chem.MolToSmiles(mol) == smiles or canonical(mol) == smiles
+        return Chem.MolToSmiles(mol)
 
 
 def random_smiles(mol: Mol, n: int, seed: int) -> list[str]:

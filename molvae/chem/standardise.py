@@ -11,7 +11,7 @@ from typing import Literal
 from rdkit import Chem, rdBase
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
-from molvae.chem.molecules import canonical, parse
+from molvae.chem.molecules import Mol, canonical, parse
 
 INVALID = "not a valid SMILES"
 
@@ -36,6 +36,17 @@ def standardise(
     >>> standardise("[Na+].CC(=O)[O-]", neutralise=True)
     ('CC(=O)O', '')
     """
+    mol, reason = standard_molecule(smiles, fragment=fragment, neutralise=neutralise, tautomer=tautomer, stereo=stereo)
+    if mol is None:
+        return None, reason
+    written = canonical(mol)
+    return (written, "") if written else (None, "its standardised form is not a valid molecule")
+
+
+def standard_molecule(
+    smiles: str, *, fragment: bool, neutralise: bool, tautomer: bool, stereo: Literal["keep", "drop"]
+) -> tuple[Mol | None, str]:
+    """The standardised molecule and "", or None and the reason; see `standardise`."""
     mol = parse(smiles)
     if mol is None:
         return None, INVALID
@@ -52,8 +63,7 @@ def standardise(
         if stereo == "drop":
             mol = Chem.Mol(mol)
             Chem.RemoveStereochemistry(mol)
-    written = canonical(mol)
-    return (written, "") if written else (None, "its standardised form is not a valid molecule")
+    return mol, ""
 
 
 def _first_line(error: Exception) -> str:
