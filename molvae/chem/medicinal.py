@@ -43,7 +43,7 @@ _ALERTS = {
     "aminal": "[#7]-!@[#6;!H0;!H1]-!@[#7]",
     "acetal": "[#6;!H0](-!@[#8])-!@[#8]",
 }
-_SCREEN_BITS = 1024
+_SCREEN_BITS = 4096
 
 
 def medicinal_fault(mol: Mol) -> str:
@@ -94,7 +94,7 @@ def _alerts() -> dict[str, Mol]:
 
 @cache
 def _pains() -> tuple[list[str], list[Mol], np.ndarray]:
-    """Names, patterns and (480, 16) pattern bits of the PAINS in RDKit's data folder."""
+    """Names, patterns and (480, 64) pattern bits of the PAINS in RDKit's data folder."""
     path = Path(RDConfig.RDDataDir) / "Pains" / "wehi_pains.csv"
     if not path.exists():
         raise MolvaeError(f"RDKit's PAINS are not at {path}. Install the rdkit wheel from PyPI, which carries them.")

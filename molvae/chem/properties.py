@@ -59,8 +59,14 @@ def sa_score(mol: Mol) -> float:
 
 
 def np_score(mol: Mol) -> float:
-    """Natural-product likeness, about -5 (synthetic) to 5 (natural)."""
-    return float(_contrib("NP_Score", "npscorer").scoreMol(mol, _natural_product_model()))
+    """Natural-product likeness, about -5 (synthetic) to 5 (natural): the contributions of RDKit's Contrib and its formula.
+
+    The sum of the contributions of the distinct fragments over the number of atoms, with logarithmic ends beyond 4 and -4.
+    """
+    fragments = _morgan2().GetSparseCountFingerprint(mol).GetNonzeroElements()
+    known = _natural_product_model()
+    raw = sum(known[fragment] for fragment in fragments if fragment in known) / mol.GetNumAtoms()
+    return math.copysign(4.0 + math.log10(abs(raw) - 3.0), raw) if abs(raw) > 4.0 else float(raw)
 
 
 def qed(mol: Mol) -> float:
