@@ -20,11 +20,11 @@ from molvae.checkpoint import molecule_hashes
 from molvae.chem import canonical
 from molvae.datasets import tokenise
 from molvae.errors import ConfigError, DataError, RunError, UnknownName
-from molvae.experiment import health, standardised, train
+from molvae.experiment import health, split, standardised, train
 from molvae.files import EventLog
 from molvae.models.sequence_vae import MODELS
-from molvae.preparation import DataSettings, prepare
-from molvae.training import Examples
+from molvae.preparation import DataSettings, Prepared, prepare
+from molvae.training import Examples, TrainSettings
 
 TINY = {
     "data": {"words": 10},
@@ -207,6 +207,34 @@ def test_a_share_of_many_molecules_is_held_back(tmp_path):
     assert model.card["data"]["held_out"] == keep and model.card["data"]["rows"] == len(smiles) - keep
     assert len(distinct) >= 150 and len(model.checkpoint.training) <= len(smiles) - keep
     assert set(model.checkpoint.training) <= set(molecule_hashes(distinct))
+
+
+def prepared(smiles, validation=None):
+    return Prepared(tokenise(smiles, words=0), None, None if validation is None else np.array(validation))
+
+
+def test_the_data_s_own_validation_part_is_what_is_held_out():
+    shown, held = split(prepared(SMILES[:10], [2, 7]), TrainSettings())
+    assert held.tolist() == [2, 7] and shown.tolist() == [0, 1, 3, 4, 5, 6, 8, 9]
+    assert split(prepared(SMILES[:10], [2, 7]), TrainSettings(patience=3, seed=9))[1].tolist() == [2, 7]
+
+
+def test_without_one_a_share_is_drawn_by_the_seed():
+    few = prepared(SMILES[:50])
+    assert len(split(few, TrainSettings())[1]) == 0  # few molecules are all learned
+    shown, held = split(few, TrainSettings(patience=2))  # but early stopping needs some to watch
+    assert len(held) == 10 and sorted([*shown.tolist(), *held.tolist()]) == list(range(50))
+    assert not torch.equal(held, split(few, TrainSettings(patience=2, seed=1))[1])
+
+
+def test_a_validation_part_that_overlaps_is_refused():
+    both = [*SMILES[:10], SMILES[3]]
+    with pytest.raises(DataError, match=r"1 of 2 validation molecules are training molecules, too, such as .*Remove them"):
+        split(prepared(both, [5, 10]), TrainSettings())
+    with pytest.raises(DataError, match="every molecule is kept for validation"):
+        split(prepared(SMILES[:3], [0, 1, 2]), TrainSettings())
+    with pytest.raises(DataError, match=r"3 molecules are too few to hold any back\. Set training\.patience=0"):
+        split(prepared(SMILES[:3]), TrainSettings(patience=1))
 
 
 def test_a_file_is_trained_on_from_its_column(tmp_path):
