@@ -58,7 +58,7 @@ class PrepareSettings:
     tautomer: bool = False
     stereo: str = "keep"
     words: int = 400
-    spelling: str = "selfies"
+    spelling: str = "marks"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -111,7 +111,7 @@ def prepare(
     tautomer: bool = False,
     stereo: str = "keep",
     words: int = 400,
-    spelling: str = "selfies",
+    spelling: str = "marks",
     seed: int = 0,
     workers: int = 0,
     progress: Progress | None = None,

@@ -28,7 +28,7 @@ def prepare(
     tautomer: Annotated[bool, typer.Option("--tautomer", help="Write the canonical tautomer; slow.")] = False,
     stereo: Annotated[str, typer.Option(help="keep or drop.")] = "keep",
     words: Annotated[int, typer.Option(help="SELFIES words to learn.")] = 400,
-    spelling: Annotated[str, typer.Option(help="How SELFIES are spelled: selfies or marks.")] = "selfies",
+    spelling: Annotated[str, typer.Option(help="How SELFIES are spelled: marks or selfies.")] = "marks",
     seed: Seed = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.")] = None,
 ) -> None:
