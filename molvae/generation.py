@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -12,18 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from molvae import exploration
 from molvae.checkpoint import Checkpoint, find, molecule_hashes
 from molvae.checkpoint import load as load_checkpoint
 from molvae.datasets import TokenTable
 from molvae.derivation import derive_strings, encode_strings
-from molvae.errors import ConfigError, InvalidMolecule, nearest
+from molvae.errors import ConfigError, nearest
+from molvae.exploration import Neighbour, Waypoint
+from molvae.files import file_hash
 from molvae.models.consistent import write_consistent
 from molvae.models.decoding import strings, write
 from molvae.randomness import child_seed, torch_stream
 from molvae.tokens import EOS, PAD, Decoded
 
 BATCH = 512
-WORKER_SHARE = 500  # strings a job; below two jobs, starting processes costs more than it saves
+ENCODE_BLOCK = 16 * BATCH  # molecules sorted by length together, so that little is padding
+SHARE = 500  # strings a job for a worker process
+FEW = 1000  # strings below which starting processes costs more than it saves
 
 #: Preferred first when a checkpoint has several fitted priors.
 PRIOR_ORDER = ("language", "flow", "mixture", "gaussian", "normal")
@@ -34,7 +39,12 @@ def load(name: str | os.PathLike[str] = "zinc250k", *, device: str = "auto", wor
 
     device: "auto" (CUDA, then MPS, then CPU) or a torch device. workers: extra processes for the RDKit work of large calls.
     """
-    return Model(load_checkpoint(name, pick_device(device)), name=find(name).name, workers=workers)
+    folder = find(name)
+    checkpoint = load_checkpoint(folder, pick_device(device))
+    weights = file_hash(folder / "model.safetensors")
+    # A run directory holds its model in a folder `checkpoint`, which says nothing; the run's own name does.
+    called = folder.resolve().parent.name if folder.name == "checkpoint" else folder.resolve().name
+    return Model(checkpoint, name=called, workers=workers, weights_hash=weights)
 
 
 def pick_device(device: str) -> torch.device:
@@ -52,11 +62,13 @@ def pick_device(device: str) -> torch.device:
 class Model:
     """A checkpoint with verbs. Latent vectors are flat (D,) float32 and are posterior means unless sampled.
 
-    All draws depend on `seed` alone. Nothing here changes global state; `workers` > 0 spreads RDKit work over processes.
+    All draws depend on `seed` alone. Nothing here changes global state: a model may be used by several threads at once, and
+    can be pickled for a worker process. `workers` > 0 spreads RDKit work over processes.
+    weights_hash: SHA-256 of the file that the weights were read from; "" if there was none.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, name: str = "", workers: int = 0) -> None:
-        self.checkpoint, self.name, self.workers = checkpoint, name, workers
+    def __init__(self, checkpoint: Checkpoint, *, name: str = "", workers: int = 0, weights_hash: str = "") -> None:
+        self.checkpoint, self.name, self.workers, self.weights_hash = checkpoint, name, workers, weights_hash
         self.vae, self.vocabulary, self.card = checkpoint.model, checkpoint.vocabulary, checkpoint.card
         self.ring_systems = checkpoint.ring_systems
         self.latent_size = self.vae.latent_tokens * self.vae.latent_size
@@ -65,18 +77,33 @@ class Model:
 
     def encode_ids(self, smiles: Sequence[str]) -> list[tuple[list[int] | None, str]]:
         """Token ids of each molecule, or None and the reason it cannot be encoded."""
-        return self._spread(encode_strings, smiles)
+        return [item for part in self._parts(encode_strings, _shares(smiles), len(smiles)) for item in part]
 
-    def encode(self, smiles: Sequence[str], *, sample: bool = False, seed: int = 0) -> np.ndarray:
+    def encode(
+        self,
+        smiles: Sequence[str],
+        *,
+        sample: bool = False,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
         """(N, D) float32 posterior means, or samples; a row of NaN where a molecule cannot be encoded.
 
-        `explain` tells why. A string need not be canonical: it is canonicalised first.
+        `explain` tells why. A string need not be canonical: it is canonicalised first. The network reads one block of
+        molecules while worker processes write the next ones as tokens. progress: called with (molecules done, N).
         """
-        found = [ids for ids, _ in self.encode_ids(list(smiles))]
-        known = [i for i, ids in enumerate(found) if ids]
-        z = np.full((len(found), self.latent_size), np.nan, np.float32)
-        if known:
-            z[known] = self._encode_table(TokenTable.from_rows([found[i] for i in known]), sample, seed).numpy()
+        z = np.full((len(smiles), self.latent_size), np.nan, np.float32)
+        found: dict[int, list[int]] = {}
+        first = 0
+        for part in self._parts(encode_strings, _shares(smiles), len(smiles)):
+            found |= {row: ids for row, (ids, _) in enumerate(part, first) if ids}
+            first += len(part)
+            if found and (first == len(smiles) or len(found) >= ENCODE_BLOCK):
+                block = self._encode_table(TokenTable.from_rows(list(found.values())), sample, child_seed(seed, first))
+                z[list(found)] = block.numpy()
+                found = {}
+            if progress:
+                progress(first, len(smiles))
         return z
 
     def explain(self, smiles: Sequence[str]) -> list[str]:
@@ -103,19 +130,27 @@ class Model:
         beams: if positive, the encoder chooses among that many strings of a beam search (`models/consistent.py`) where the
         greedy string is not the latent's own: slower, and right more often. It takes the place of temperature and top_p.
         """
-        written = self.write(z, n=n, temperature=temperature, top_p=top_p, seed=seed, beams=beams)
-        return self._spread(derive_strings, written)
+        written = self._written(self._points(z), n, temperature, top_p, seed, beams)
+        return [molecule for part in self._parts(derive_strings, written, n * len(z)) for molecule in part]
 
     def write(
         self, z: np.ndarray, *, n: int = 1, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0, beams: int = 0
     ) -> list[str]:
         """The SELFIES strings that the decoder writes, before they are read as molecules; parameters as in `decode`."""
+        written = self._written(self._points(z), n, temperature, top_p, seed, beams)
+        return [string for part in written for string in part]
+
+    def _written(
+        self, z: np.ndarray, n: int, temperature: float, top_p: float, seed: int, beams: int
+    ) -> Iterator[list[str]]:
+        """What `write` gives, batch by batch, so that the first strings can be read while the next are written."""
+        if n < 1:
+            raise ConfigError(f"n is {n}; ask for at least 1 molecule a point.")
         if beams and (temperature or top_p < 1.0):
             raise ConfigError(
                 "beams choose the most consistent string: leave temperature at 0 and top_p at 1, or beams at 0."
             )
-        points = torch.from_numpy(self._points(z)).repeat_interleave(n, 0)
-        written: list[str] = []
+        points = torch.from_numpy(z).repeat_interleave(n, 0)
         for batch, part in enumerate(points.split(BATCH)):
             latents = part.view(len(part), self.vae.latent_tokens, self.vae.latent_size)
             generator = torch_stream(seed, "decode", batch)
@@ -123,8 +158,7 @@ class Model:
                 rows = write_consistent(self.vae, latents, beams)
             else:
                 rows = write(self.vae, latents, temperature=temperature, top_p=top_p, generator=generator)
-            written += strings(self.vocabulary, rows)
-        return written
+            yield strings(self.vocabulary, rows)
 
     def _points(self, z: np.ndarray) -> np.ndarray:
         z = np.atleast_2d(np.asarray(z, np.float32))
@@ -210,56 +244,41 @@ class Model:
             results[i] = decoded
         return results
 
-    def interpolate(self, first: str, last: str, *, steps: int = 10, mode: str = "linear") -> list[Decoded]:
-        """Molecules at `steps` even points from `first` to `last`, both ends included.
-
-        mode: "linear", or "spherical" (White 2016, arXiv 1609.04468). Raises InvalidMolecule for an end that has no latent.
-        """
-        if mode not in ("linear", "spherical"):
-            raise ConfigError(
-                f"no interpolation mode {mode!r}.{nearest(mode, ('linear', 'spherical'))} Use linear or spherical."
-            )
-        a, b = self._encode_all([first, last])
-        t = np.linspace(0.0, 1.0, steps, dtype=np.float32)[:, None]
-        if mode == "linear":
-            return self.decode((1 - t) * a + t * b)
-        cosine = float(np.clip(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), -1.0, 1.0))
-        angle = max(float(np.arccos(cosine)), 1e-6)
-        return self.decode((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle))
+    def interpolate(
+        self, first: str, last: str, *, steps: int = 10, mode: str = "linear", unique: bool = True
+    ) -> list[Waypoint]:
+        """Molecules on the way from `first` to `last`: see `exploration.interpolate`."""
+        return exploration.interpolate(self, first, last, steps=steps, mode=mode, unique=unique)
 
     def neighbours(
-        self, smiles: str, n: int, *, sigma: float = 0.3, seed: int = 0, rounds: int = 10
-    ) -> list[tuple[Decoded, np.ndarray]]:
-        """Up to n distinct valid molecules other than `smiles`, with their latents, decoded from its posterior mean plus
-        Gaussian noise of standard deviation `sigma`; fewer than n if `rounds` draws of 2 n points find no more."""
-        centre = self._encode_all([smiles])
-        known = {self.vocabulary.derive(self.vocabulary.to_selfies(smiles)[0] or "").smiles, smiles}
-        found: list[tuple[Decoded, np.ndarray]] = []
-        for r in range(rounds):
-            noise = torch.randn(2 * n, self.latent_size, generator=torch_stream(seed, "neighbours", r)).numpy()
-            z = centre + sigma * noise
-            for decoded, point in zip(self.decode(z), z, strict=True):
-                if decoded.smiles is not None and decoded.smiles not in known and len(found) < n:
-                    known.add(decoded.smiles)
-                    found.append((decoded, point))
-            if len(found) == n:
-                break
-        return found
+        self,
+        smiles: str,
+        n: int,
+        *,
+        similarity: float = 0.6,
+        sigma: float | None = None,
+        seed: int = 0,
+        rounds: int = 10,
+    ) -> list[Neighbour]:
+        """Molecules near one, at a wanted similarity or a given noise: see `exploration.neighbours`."""
+        settings = {"similarity": similarity, "sigma": sigma, "seed": seed, "rounds": rounds}
+        return exploration.neighbours(self, smiles, n, **settings)
 
-    def _encode_all(self, smiles: Sequence[str]) -> np.ndarray:
-        for text, (ids, reason) in zip(smiles, self.encode_ids(smiles), strict=True):
-            if not ids:
-                raise InvalidMolecule(f"cannot encode {text!r}: {reason or 'it has no atoms'}.")
-        return self.encode(smiles)
+    def _parts(self, function: Any, blocks: Iterable[list[str]], n: int) -> Iterator[list[Any]]:
+        """What `function` makes of each block of strings, in order; worker processes do it while the next blocks are made.
 
-    def _spread(self, function: Any, strings: Sequence[str]) -> list[Any]:
-        jobs = [(self.vocabulary, list(strings[i : i + WORKER_SHARE])) for i in range(0, len(strings), WORKER_SHARE)]
-        if self.workers and len(jobs) > 1:
-            with ProcessPoolExecutor(min(self.workers, len(jobs)), mp_context=get_context("spawn")) as pool:
-                parts = list(pool.map(function, jobs))
-        else:
-            parts = [function(job) for job in jobs]
-        return [item for part in parts for item in part]
+        n: strings in all. For few of them, starting processes costs more than it saves.
+        """
+        jobs = ((self.vocabulary, block) for block in blocks)
+        if not self.workers or n < FEW:
+            yield from map(function, jobs)
+            return
+        with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(function, jobs)
+
+
+def _shares(strings: Sequence[str]) -> Iterator[list[str]]:
+    return (list(strings[i : i + SHARE]) for i in range(0, len(strings), SHARE))
 
 
 __all__ = ["Model", "load", "pick_device"]

@@ -26,6 +26,11 @@ Out = Annotated[
 ]
 SmilesColumn = Annotated[str | None, typer.Option(help="SMILES column of a table.")]
 
+Beams = Annotated[
+    int,
+    typer.Option(help="Let the encoder choose among so many strings (such as 8): slower, more exact.", min=0),
+]
+
 FEW = 400  # molecules below which starting worker processes costs more than it saves
 
 
@@ -97,6 +102,7 @@ def reconstruct(
     out: Out = "-",
     model: ModelName = "zinc250k",
     smiles_col: SmilesColumn = None,
+    beams: Beams = 0,
 ) -> None:
     """Encode molecules and decode them again.
 
@@ -108,7 +114,7 @@ def reconstruct(
     molecules = read_molecules(data, smiles_col)
     loaded = _load(model, len(molecules))
     reasons = loaded.explain(molecules.smiles)
-    rows = loaded.reconstruct(molecules.smiles)
+    rows = loaded.reconstruct(molecules.smiles, beams=beams)
     exact = [d is not None and d.smiles == canonical(s) for s, d in zip(molecules.smiles, rows, strict=True)]
     _write(
         out,
@@ -130,38 +136,48 @@ def interpolate(
     last: Annotated[str, typer.Argument(help="SMILES to end at.")],
     steps: Annotated[int, typer.Option(help="Points, both ends included.", min=2)] = 10,
     mode: Annotated[str, typer.Option(help="linear or spherical.")] = "linear",
+    every: Annotated[bool, typer.Option("--every", help="A row for every point, repeated molecules too.")] = False,
     out: Out = "-",
     model: ModelName = "zinc250k",
 ) -> None:
     """Molecules between two molecules.
 
-    Decoded from even steps on the way from one to the other in latent space.
+    Each one that is met at even steps in latent space, once, with its similarity to both ends.
     """
-    path = _load(model).interpolate(first, last, steps=steps, mode=mode)
-    _write_decoded(out, path, {"step": list(range(len(path)))})
+    path = _load(model).interpolate(first, last, steps=steps, mode=mode, unique=not every)
+    columns = {
+        "position": [round(point.position, 4) for point in path],
+        "similarity_first": [round(point.similarity_first, 4) for point in path],
+        "similarity_last": [round(point.similarity_last, 4) for point in path],
+    }
+    _write_decoded(out, [point.decoded for point in path], columns)
+    if not every:
+        say(f"{len(path)} distinct molecules at {steps} points.")
 
 
 def neighbours(
     molecule: Annotated[str, typer.Argument(help="SMILES.")],
     n: Annotated[int, typer.Option("-n", help="Molecules to find.", min=1)] = 20,
-    sigma: Annotated[float, typer.Option(help="Standard deviation of the steps away from the molecule.")] = 0.3,
+    similarity: Annotated[float, typer.Option(help="How similar they should be (Tanimoto, 0 to 1).")] = 0.6,
+    sigma: Annotated[
+        float | None, typer.Option(help="Instead: standard deviation of the steps away from the molecule.")
+    ] = None,
     seed: Seed = 0,
     out: Out = "-",
     model: ModelName = "zinc250k",
 ) -> None:
     """Molecules near a molecule in latent space.
 
-    Distinct ones, most similar first.
+    Distinct ones at about the similarity that is wanted, most similar first.
     """
-    from molvae.chem import parse, sparse_counts, tanimoto
-
-    found = [decoded for decoded, _ in _load(model).neighbours(molecule, n, sigma=sigma, seed=seed)]
-    centre = sparse_counts(parse(molecule), "morgan2")
-    likeness = [round(tanimoto(centre, sparse_counts(parse(d.smiles), "morgan2")), 4) for d in found]
-    order = sorted(range(len(found)), key=lambda i: -likeness[i])
-    _write_decoded(out, [found[i] for i in order], {"similarity": [likeness[i] for i in order]})
+    found = _load(model).neighbours(molecule, n, similarity=similarity, sigma=sigma, seed=seed)
+    found.sort(key=lambda near: -near.similarity)
+    _write_decoded(out, [near.decoded for near in found], {"similarity": [round(near.similarity, 4) for near in found]})
+    if found:
+        say(f"{len(found)} molecules, {found[0].similarity:.2f} to {found[-1].similarity:.2f} similar.")
     if len(found) < n:
-        say(f"molvae: only {len(found)} of {n} neighbours were found within sigma {sigma}. Give a larger --sigma.")
+        wider = "a lower --similarity" if sigma is None else "a larger --sigma"
+        say(f"molvae: only {len(found)} of {n} neighbours were found. Give {wider}.")
         raise typer.Exit(MISTAKE)
 
 
@@ -185,25 +201,29 @@ def encode(
         raise ConfigError(f"latent vectors cannot be written to {out}. Use .parquet, .csv, .tsv or .npy.")
     molecules = read_molecules(data, smiles_col)
     loaded = _load(model, len(molecules))
-    z = loaded.encode(molecules.smiles)
-    known = np.flatnonzero(~np.isnan(z).any(axis=1)).tolist()
-    rejected = sorted(set(range(len(z))) - set(known))
+    began = time.perf_counter()
+    with progress_bar("molecules") as progress:
+        z = loaded.encode(molecules.smiles, progress=progress)
+    seconds = time.perf_counter() - began
+    known = np.flatnonzero(~np.isnan(z).any(axis=1))
+    rejected = sorted(set(range(len(z))) - set(known.tolist()))
+    columns: dict[str, Any] = {
+        "smiles": [molecules.smiles[i] for i in known],
+        "id": [molecules.ids[i] for i in known],
+    }
     if is_array:
-        with atomic_path(out) as partial:
-            np.save(partial, z[known])
+        with atomic_path(out) as partial, partial.open("wb") as stream:
+            np.save(stream, z[known])
+        write_table(_ids_of(out), columns)
     else:
-        columns: dict[str, Any] = {
-            "smiles": [molecules.smiles[i] for i in known],
-            "id": [molecules.ids[i] for i in known],
-        }
-        columns |= {f"z{j}": z[known, j].astype(float).tolist() for j in range(z.shape[1])}
-        write_table(out, columns)
-    say(f"{len(known):,} of {len(molecules):,} molecules encoded in {out}, {z.shape[1]} numbers each.")
+        write_table(out, columns | {f"z{j}": z[known, j] for j in range(z.shape[1])})
+    where = f"{out}, their ids in {_ids_of(out)}" if is_array else str(out)
+    say(f"{len(known):,} of {len(molecules):,} molecules encoded in {where}; {z.shape[1]} numbers each, {seconds:.1f} s.")
     reasons = loaded.explain([molecules.smiles[i] for i in rejected])
     for i, why in list(zip(rejected, reasons, strict=True))[:10]:
         say(f"  left out: {molecules.ids[i]} {molecules.smiles[i][:60]}: {why}")
     _tell_rejected(Counter(reasons), len(molecules))
-    if not known:
+    if not len(known):
         raise DataError(f"none of the {len(molecules)} molecules of {data} can be encoded.")
 
 
@@ -211,16 +231,24 @@ def decode(
     data: Annotated[Path, typer.Argument(help="Latent vectors: .parquet, .csv or .tsv with columns z0, z1, ..., or .npy.")],
     out: Out = "-",
     model: ModelName = "zinc250k",
+    n: Annotated[int, typer.Option("-n", help="Molecules a point; with more than one, give a temperature.", min=1)] = 1,
     temperature: Annotated[float, typer.Option(help="0 writes the likeliest token; above 0 tokens are drawn.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw tokens from the likeliest ones that make up this share.")] = 1.0,
+    beams: Beams = 0,
     seed: Seed = 0,
 ) -> None:
     """Molecules of latent vectors.
 
-    One row each, in order.
+    One row each, in order; -n of them together if several are drawn at each point.
     """
+    if n > 1 and not temperature:
+        raise ConfigError(f"{n} molecules a point would all be the same at temperature 0. Give --temperature, such as 0.5.")
     ids, z = _read_latents(data)
-    decoded = _load(model, len(z)).decode(z, temperature=temperature, seed=seed)
-    _write_decoded(out, decoded, {"id": ids})
+    decoded = _load(model, n * len(z)).decode(z, n=n, temperature=temperature, top_p=top_p, seed=seed, beams=beams)
+    columns: dict[str, list[Any]] = {"id": [one for one in ids for _ in range(n)]}
+    if n > 1:
+        columns["draw"] = [draw for _ in ids for draw in range(1, n + 1)]
+    _write_decoded(out, decoded, columns)
 
 
 def n_cores() -> int:
@@ -266,7 +294,7 @@ def _read_latents(path: Path) -> tuple[list[str], np.ndarray]:
     try:
         if path.suffix == ".npy":
             z = np.load(path, allow_pickle=False)
-            return [str(i) for i in range(1, len(z) + 1)], z
+            return _ids_beside(path, len(z)), z
         if path.suffix == ".parquet":
             frame = pandas.read_parquet(path)
         else:
@@ -280,6 +308,23 @@ def _read_latents(path: Path) -> tuple[list[str], np.ndarray]:
         raise DataError(f"{path} has no columns z0, z1, ... Give a file that `molvae encode` wrote.")
     ids = frame["id"].astype(str).tolist() if "id" in frame.columns else [str(i) for i in range(1, len(frame) + 1)]
     return ids, frame[sorted(columns, key=lambda name: int(name[1:]))].to_numpy(np.float32, copy=True)
+
+
+def _ids_of(path: Path) -> Path:
+    """Where the ids of an array of latents are: an array has no room for them."""
+    return path.with_suffix(".ids.csv")
+
+
+def _ids_beside(path: Path, n: int) -> list[str]:
+    """The ids that `encode` wrote beside an array, or row numbers if it lies alone. Raises DataError if they do not fit."""
+    import pandas
+
+    if not _ids_of(path).exists():
+        return [str(i) for i in range(1, n + 1)]
+    ids = pandas.read_csv(_ids_of(path), dtype=str, keep_default_na=False)["id"].tolist()
+    if len(ids) != n:
+        raise DataError(f"{path} has {n} rows, and {_ids_of(path)} has {len(ids)} ids. Encode again, or move one away.")
+    return ids
 
 
 def _tell_rejected(reasons: Counter[str], n: int) -> None:

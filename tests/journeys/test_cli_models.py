@@ -91,10 +91,44 @@ def test_encode_and_decode_keep_ids_and_tell_what_was_left_out(molvae, tiny_mode
     np.testing.assert_allclose(frame[[f"z{i}" for i in range(8)]].to_numpy(), array, rtol=1e-6)
     decoded = [molvae("decode", name, "--model", tiny_model)[1] for name in ("z.csv", "z.parquet", "z.npy")]
     assert [line.split(",")[1] for line in decoded[0].splitlines()] == ["id", "benzene", "aspirin"]
-    assert decoded[1] == decoded[0]
-    assert [line.split(",")[0] for line in decoded[2].splitlines()] == [
-        line.split(",")[0] for line in decoded[0].splitlines()
-    ]
+    assert decoded[2] == decoded[1] == decoded[0]
+    table = pandas.read_parquet(tmp_path / "z.parquet")
+    assert table["z0"].dtype == np.float32 and table["id"].tolist() == ["benzene", "aspirin"]
+    # The ids of an array lie beside it; alone it has row numbers, and ids of another array are not believed.
+    (tmp_path / "z.ids.csv").write_text("smiles,id\nC,a\n")
+    code, _, err = molvae("decode", "z.npy", "--model", tiny_model)
+    assert code == 1 and "z.npy has 2 rows, and z.ids.csv has 1 ids" in err
+    (tmp_path / "z.ids.csv").unlink()
+    alone = molvae("decode", "z.npy", "--model", tiny_model)[1]
+    assert [line.split(",")[1] for line in alone.splitlines()] == ["id", "1", "2"]
+
+
+def test_decode_draws_several_molecules_a_point(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", np.zeros((2, 8), np.float32))
+    several = ("decode", "z.npy", "--model", tiny_model, "-n", 3)
+    code, out, err = molvae(*several, "--temperature", 1, "--seed", 4)
+    assert code == 0, err
+    frame = pandas.read_csv(io.StringIO(out), keep_default_na=False)
+    assert frame["id"].tolist() == [1, 1, 1, 2, 2, 2] and frame["draw"].tolist() == [1, 2, 3] * 2
+    assert frame["smiles"].nunique() > 1
+    assert molvae(*several, "--temperature", 1, "--seed", 4)[1] == out
+    code, _, err = molvae(*several)
+    assert code == 2 and "3 molecules a point would all be the same at temperature 0" in err
+    code, _, err = molvae("decode", "z.npy", "--model", tiny_model, "--beams", 4, "--temperature", 1)
+    assert code == 2 and "leave temperature at 0" in err
+
+
+def test_beams_bring_back_what_greedy_writing_brings_back(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.smi").write_text("c1ccccc1 benzene\nCCO ethanol\nCC(=O)Oc1ccccc1C(=O)O aspirin\n")
+    greedy, beams = (
+        pandas.read_csv(io.StringIO(molvae("reconstruct", "in.smi", "--model", tiny_model, "--beams", n)[1])) for n in (0, 6)
+    )
+    assert set(np.flatnonzero(greedy["exact"])) <= set(np.flatnonzero(beams["exact"]))
+    assert molvae("encode", "in.smi", "-o", "z.npy", "--model", tiny_model)[0] == 0
+    decoded = pandas.read_csv(io.StringIO(molvae("decode", "z.npy", "--model", tiny_model, "--beams", 6)[1]))
+    assert decoded["smiles"].tolist() == beams["reconstructed"].tolist()
+    code, _, err = molvae("decode", "z.npy", "--model", tiny_model, "--beams", -1)
+    assert code == 2 and "beams" in err
 
 
 def test_encode_refuses_a_file_without_one_good_molecule(molvae, tiny_model: Path, tmp_path: Path) -> None:
@@ -118,14 +152,29 @@ def test_reconstruct_counts_what_comes_back(molvae, tiny_model: Path, tmp_path: 
 
 
 def test_interpolate_and_neighbours(molvae, tiny_model: Path) -> None:
-    code, out, err = molvae("interpolate", "c1ccccc1O", "CCCCN", "--steps", 5, "--mode", "spherical", "--model", tiny_model)
+    path = ("interpolate", "c1ccccc1O", "CCCCN", "--steps", 5, "--mode", "spherical", "--model", tiny_model)
+    code, out, err = molvae(*path, "--every")
     assert code == 0, err
-    assert pandas.read_csv(io.StringIO(out))["step"].tolist() == [0, 1, 2, 3, 4]
-    code, out, err = molvae("neighbours", "CC(=O)Oc1ccccc1C(=O)O", "-n", 5, "--sigma", 1, "--model", tiny_model)
+    every = pandas.read_csv(io.StringIO(out))
+    assert every["position"].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    code, out, err = molvae(*path)
     assert code == 0, err
-    frame = pandas.read_csv(io.StringIO(out))
-    assert len(frame) == frame["smiles"].nunique() == 5
-    assert frame["similarity"].is_monotonic_decreasing
+    distinct = pandas.read_csv(io.StringIO(out))
+    expected = every.dropna(subset="smiles").drop_duplicates("smiles").reset_index(drop=True)
+    pandas.testing.assert_frame_equal(distinct, expected)
+    assert f"{len(distinct)} distinct molecules at 5 points" in err
+    assert distinct["similarity_first"].between(0, 1).all() and distinct["similarity_last"].between(0, 1).all()
+    for how in (("--sigma", 1), ("--similarity", 0.1)):
+        code, out, err = molvae("neighbours", "CC(=O)Oc1ccccc1C(=O)O", "-n", 4, *how, "--model", tiny_model)
+        assert code == 0, err
+        frame = pandas.read_csv(io.StringIO(out))
+        assert len(frame) == frame["smiles"].nunique() == 4
+        assert frame["similarity"].is_monotonic_decreasing
+        assert "4 molecules, " in err
+    code, _, err = molvae("neighbours", "CCO", "--similarity", 1.5, "--model", tiny_model)
+    assert code == 2 and "similarity is 1.5; give a Tanimoto similarity between 0 and 1" in err
+    code, out, err = molvae("neighbours", "CCO", "-n", 400, "--sigma", 1e-6, "--model", tiny_model)
+    assert code == 1 and "of 400 neighbours were found. Give a larger --sigma" in err
 
 
 def test_train_then_use_then_train_on(molvae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
-"""The Model: SMILES to latents and back, the prior, paths and neighbours; every draw by its seed, every refusal by name."""
+"""The Model: SMILES to latents and back, and the prior; every draw by its seed, every refusal by name."""
 
+import hashlib
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import product
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from drugs import SMILES
 import molvae
 from molvae.checkpoint import load as load_checkpoint
 from molvae.chem import canonical
-from molvae.errors import ConfigError, InvalidMolecule
+from molvae.errors import ConfigError
 from molvae.generation import BATCH, Model, pick_device
 from molvae.models.consistent import beam_search, log_posterior, write_consistent
 from molvae.models.sequence_vae import MODELS
@@ -150,7 +153,8 @@ def test_reconstruction_is_none_where_there_was_nothing_to_encode(small_model, z
 
 
 def test_worker_processes_change_nothing(small_run, small_model, monkeypatch):
-    monkeypatch.setattr("molvae.generation.WORKER_SHARE", 40)
+    monkeypatch.setattr("molvae.generation.SHARE", 40)
+    monkeypatch.setattr("molvae.generation.FEW", 80)
     parallel = molvae.load(small_run, device="cpu", workers=1)
     assert parallel.explain([*SMILES, *BAD]) == small_model.explain([*SMILES, *BAD])
     assert parallel.sample(90, seed=1) == small_model.sample(90, seed=1)
@@ -209,50 +213,40 @@ def test_training_molecules_are_known_by_hash(small_model):
     assert small_model.is_training_molecule([]).shape == (0,)
 
 
-# -- what latents are for
+# -- many at once
 
 
-@pytest.mark.parametrize("mode", ["linear", "spherical"])
-def test_interpolation_begins_and_ends_at_its_molecules(small_model, z, mode):
-    path = small_model.interpolate(SMILES[1], SMILES[2], steps=7, mode=mode)
-    assert len(path) == 7
-    assert [path[0], path[-1]] == small_model.decode(z[1:3])
-    middle = {"linear": 0.5 * (z[1] + z[2])}
-    a, b = z[1].astype(np.float64), z[2].astype(np.float64)
-    angle = np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
-    middle["spherical"] = (a + b) * np.sin(angle / 2) / np.sin(angle)  # White 2016, section 2, at one half
-    assert path[3] == small_model.decode(middle[mode].astype(np.float32))[0]
+def test_threads_share_a_model(small_model, z):
+    expected = small_model.encode(SMILES), small_model.decode(z)
+    with ThreadPoolExecutor(4) as pool:
+        encoded = [pool.submit(small_model.encode, SMILES) for _ in range(4)]
+        decoded = [pool.submit(small_model.decode, z) for _ in range(4)]
+        assert all((job.result() == expected[0]).all() for job in encoded)
+        assert all(job.result() == expected[1] for job in decoded)
 
 
-def test_neighbours_are_new_valid_and_come_with_their_latents(small_model):
-    found = small_model.neighbours(SMILES[1], 8, sigma=0.5, seed=2)
-    names = [decoded.smiles for decoded, _ in found]
-    assert 0 < len(found) <= 8 and len(set(names)) == len(names)
-    assert canonical(SMILES[1]) not in names and None not in names
-    centre = small_model.encode([SMILES[1]])[0]
-    distances = [np.linalg.norm(point - centre) for _, point in found]
-    assert np.mean(distances) == pytest.approx(0.5 * np.sqrt(small_model.latent_size), rel=0.25)
-    for decoded, point in found:
-        assert small_model.decode(point)[0] == decoded
-    again = small_model.neighbours(SMILES[1], 8, sigma=0.5, seed=2)
-    assert [d for d, _ in again] == [d for d, _ in found]
+def test_a_model_travels_to_a_worker_process(small_model, z):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        there = pool.submit(small_model.decode, z[:3])
+        assert there.result() == small_model.decode(z[:3])
+        assert (pool.submit(small_model.encode, SMILES[:3]).result() == small_model.encode(SMILES[:3])).all()
 
 
-def test_too_few_neighbours_are_no_error(small_model):
-    assert len(small_model.neighbours(SMILES[1], 50, sigma=1e-6, rounds=1)) < 50
+def test_encoding_tells_how_far_it_is(small_model, monkeypatch):
+    monkeypatch.setattr("molvae.generation.SHARE", 10)
+    monkeypatch.setattr("molvae.generation.ENCODE_BLOCK", 30)
+    heard = []
+    parts = small_model.encode([*SMILES[:35], *BAD], progress=lambda *now: heard.append(now))
+    assert heard == [(10, 41), (20, 41), (30, 41), (40, 41), (41, 41)]
+    monkeypatch.undo()
+    np.testing.assert_allclose(parts, small_model.encode([*SMILES[:35], *BAD]), atol=1e-4)
 
 
-@pytest.mark.parametrize("bad", ["not a molecule", "CC.O", "[Te]"])
-def test_a_molecule_without_a_latent_is_refused_by_name(small_model, bad):
-    with pytest.raises(InvalidMolecule, match="cannot encode"):
-        small_model.interpolate(SMILES[0], bad)
-    with pytest.raises(InvalidMolecule, match="cannot encode"):
-        small_model.neighbours(bad, 3)
-
-
-def test_a_mistyped_mode_is_refused(small_model):
-    with pytest.raises(ConfigError, match="Did you mean 'spherical'"):
-        small_model.interpolate(SMILES[0], SMILES[1], mode="sferical")
+def test_a_model_is_named_after_its_run_and_knows_its_weights(small_run, small_model):
+    assert small_model.name == small_run.name
+    assert molvae.load(small_run / "checkpoint", device="cpu").name == small_run.name
+    weights = (small_run / "checkpoint" / "model.safetensors").read_bytes()
+    assert small_model.weights_hash == hashlib.sha256(weights).hexdigest()
 
 
 # -- places
