@@ -123,12 +123,14 @@ def tokenise(
     vocabulary: Vocabulary | None = None,
     *,
     words: int = 400,
+    spelling: str = "marks",
     randomised: int = 0,
     seed: int = 0,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tokenised:
-    """Canonicalise and tokenise molecules. With no vocabulary, one is built from all symbols that occur and `words` words.
+    """Canonicalise and tokenise molecules. With no vocabulary, one is built from all symbols that occur and `words` words,
+    in the given spelling (`molvae.spelling`).
 
     randomised: how many randomised writings of each molecule to add for the encoder, drawn from `seed`. Where a given
     vocabulary cannot say one, the canonical writing takes its place.
@@ -142,7 +144,8 @@ def tokenise(
     variants = dict(zip(said, in_processes(write_randomised, jobs, workers), strict=bool(jobs)))
     if vocabulary is None:
         written = (text for smi, text in outcomes if smi is not None)
-        vocabulary = Vocabulary.build(written, words, also=chain.from_iterable(variants.values()))
+        also = chain.from_iterable(variants.values())
+        vocabulary = Vocabulary.build(written, words, also=also, spelling=spelling)
     kept, ids, rows, rejected, sources = [], [], [], [], []
     for row, (smi, text) in enumerate(outcomes):
         tokens, reason = (None, text) if smi is None else vocabulary.segment(text)

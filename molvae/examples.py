@@ -22,13 +22,13 @@ class Examples:
     table: the strings to be written.
     sources: writings that the encoder may read, equally many for each molecule, the first being the table's own.
     properties: (n, P) float32 standardised values, NaN where unknown.
-    replayed: (n,) bool, True for molecules that only keep what the model knew (`Batch.replayed`).
+    extra: (n,) bool, True for molecules beside those to be learned: extra or recombined ones (`Batch.extra`).
     """
 
     table: TokenTable
     sources: TokenTable | None = None
     properties: Tensor | None = None
-    replayed: Tensor | None = None
+    extra: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -45,7 +45,7 @@ class Examples:
             self.table.select(rows),
             None if self.sources is None else self.sources.select(blocks),
             None if self.properties is None else self.properties[rows],
-            None if self.replayed is None else self.replayed[rows],
+            None if self.extra is None else self.extra[rows],
         )
 
     def to(self, device: torch.device) -> Examples:
@@ -54,7 +54,7 @@ class Examples:
             self.table.to(device),
             None if self.sources is None else self.sources.to(device),
             None if self.properties is None else self.properties.to(device),
-            None if self.replayed is None else self.replayed.to(device),
+            None if self.extra is None else self.extra.to(device),
         )
 
     def batch(self, rows: Tensor, generator: torch.Generator | None = None) -> Batch:
@@ -68,8 +68,29 @@ class Examples:
             self.table.batch(rows),
             source,
             None if self.properties is None else self.properties[rows],
-            None if self.replayed is None else self.replayed[rows],
+            None if self.extra is None else self.extra[rows],
         )
+
+
+def with_extra(examples: Examples, table: TokenTable, sources: TokenTable | None = None) -> Examples:
+    """The examples with more molecules behind them: marked as extra, and without known properties."""
+    n, more = len(examples), len(table)
+    properties = examples.properties
+    if properties is not None:
+        properties = torch.cat([properties, properties.new_full((more, properties.shape[1]), torch.nan)])
+    return Examples(
+        joined(examples.table, table),
+        None if examples.sources is None or sources is None else joined(examples.sources, sources),
+        properties,
+        torch.arange(n + more) >= n,
+    )
+
+
+def joined(first: TokenTable, second: TokenTable) -> TokenTable:
+    """The rows of two tables, one after the other."""
+    return TokenTable(
+        torch.cat([first.tokens, second.tokens]), torch.cat([first.offsets, second.offsets[1:] + first.offsets[-1]])
+    )
 
 
 def batches_from(table: TokenTable, settings: TrainSettings, step: int) -> Iterator[Tensor]:

@@ -12,23 +12,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from molvae import fine_tuning
+from molvae import fine_tuning, recombination
 from molvae.checkpoint import Checkpoint, find, molecule_hashes, save
 from molvae.chem import parse, ring_systems
 from molvae.config import Table, check_keys, settings, write_toml
-from molvae.datasets import TokenTable
+from molvae.datasets import TokenTable, tokenise
 from molvae.derivation import derive_strings
 from molvae.distributed import Group, local_device, process_group
 from molvae.errors import ConfigError, DataError
+from molvae.examples import Examples, with_extra
 from molvae.files import file_hash, writable_folder
 from molvae.generation import Model, load, pick_device
 from molvae.models.decoding import strings, write
 from molvae.models.priors.base import PRIORS
 from molvae.models.sequence_vae import MODELS, SequenceVAE, active_units
-from molvae.preparation import Data, DataSettings, Prepared, data_hash, describe, prepare
+from molvae.preparation import RANDOMISED, Data, DataSettings, Prepared, data_hash, describe, left_out, prepare
 from molvae.randomness import stream, torch_stream
 from molvae.tokens import PAD, Vocabulary
-from molvae.training import Examples, Heard, Progress, TrainSettings, fit
+from molvae.training import Heard, Progress, TrainSettings, fit
 from molvae.training_settings import FineTuneSettings
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,9 @@ def train(
                 prepared = fine_tuning.in_its_words(base, prepared, shape.randomise, seed, workers)
                 start = from_base(base, prepared, design, shape, tuning, given["training"], out)
             else:
-                start = from_scratch(prepared, design, shape, settings(TrainSettings, given["training"], "[training]"))
+                plan = settings(TrainSettings, given["training"], "[training]")
+                avoid = left_out(data, leave_out, column) if shape.recombined else []
+                start = from_scratch(prepared, design, shape, plan, avoid, out, workers)
         start.checkpoint.model.to(place)
         start.checkpoint.card |= {
             "name": out.name,
@@ -136,17 +139,33 @@ class Start:
     plan: TrainSettings
 
 
-def from_scratch(prepared: Prepared, design: Table, shape: DataSettings, plan: TrainSettings) -> Start:
-    """A new network, and the molecules with their properties standardised."""
+def from_scratch(
+    prepared: Prepared,
+    design: Table,
+    shape: DataSettings,
+    plan: TrainSettings,
+    avoid: Sequence[str],
+    out: Path,
+    workers: int,
+) -> Start:
+    """A new network, and the molecules with their properties standardised, and recombined ones behind them if asked for.
+
+    avoid: canonical SMILES of molecules that recombination must not bring back.
+    """
     tokens = prepared.tokens
     shown, held = split(prepared, plan)
     values, scales = standardised(prepared.properties, shape.properties, shown)
     examples = Examples(tokens.table, tokens.sources, values)
     training = examples.select(shown)
     known, kept = ([tokens.smiles[i] for i in rows.tolist()] for rows in (shown, held))
-    with torch.random.fork_rng(devices=[]):  # layers draw their first weights globally
-        torch.manual_seed(int(stream(plan.seed, "weights").integers(2**31)))
-        vae = build(design, len(tokens.vocabulary))
+    if shape.recombined:
+        n_other = RANDOMISED if shape.randomise else 0
+        more = recombination.tokens(
+            known, shape.recombined, tokens.vocabulary, out / "recombined.safetensors",
+            avoid={*tokens.smiles, *avoid}, randomised=n_other, seed=plan.seed, workers=workers,
+        )  # fmt: skip
+        training = with_extra(training, *more)
+    vae = build(design, len(tokens.vocabulary), plan.seed)
     name = design.get("name", "vae")
     checkpoint = Checkpoint(
         vae,
@@ -181,7 +200,8 @@ def from_base(
     examples = Examples(tokens.table, tokens.sources, rescaled(prepared.properties, scales))
     own = training = examples.select(shown)
     if replayed:
-        training = fine_tuning.with_replay(own, replayed, tokens.vocabulary, shape.randomise, seed)
+        again = tokenise(replayed, tokens.vocabulary, randomised=RANDOMISED if shape.randomise else 0, seed=seed)
+        training = with_extra(own, again.table, again.sources)
     known, kept = ([tokens.smiles[i] for i in rows.tolist()] for rows in (shown, held))
     vae = build(design, len(tokens.vocabulary))
     fine_tuning.adopt(vae, base.vae.state_dict(), seed)
@@ -213,13 +233,16 @@ def learn(start: Start, out: Path, group: Group, progress: Progress | None, eval
     )  # fmt: skip
 
 
-def build(design: Table, vocabulary_size: int) -> SequenceVAE:
-    """The network of a [model] table. Raises ConfigError for whatever it or its layers refuse."""
+def build(design: Table, vocabulary_size: int, seed: int = 0) -> SequenceVAE:
+    """The network of a [model] table, its first weights drawn from `seed`. Raises ConfigError for whatever it refuses."""
     for key in ("encoder_settings", "decoder_settings", "kl_settings"):
         if not isinstance(design.get(key) or {}, Mapping):
             raise ConfigError(f"[model] {key} = {design[key]!r} is a value, but [model.{key}] is a table of settings.")
+    table = {k: v for k, v in design.items() if k != "name"}
     try:
-        return MODELS.build(design.get("name", "vae"), {k: v for k, v in design.items() if k != "name"}, vocabulary_size)
+        with torch.random.fork_rng(devices=[]):  # layers draw their first weights globally
+            torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
+            return MODELS.build(design.get("name", "vae"), table, vocabulary_size)
     except (ValueError, TypeError, RuntimeError) as error:  # layers of torch refuse in their own words
         raise ConfigError(f"[model] cannot be built: {str(error).rstrip('.')}.") from error
 

@@ -23,10 +23,9 @@ from torch import Tensor, nn
 
 from molvae.checkpoint import Checkpoint
 from molvae.config import Table
-from molvae.datasets import TokenTable, tokenise
+from molvae.datasets import tokenise
 from molvae.derivation import derive_strings
 from molvae.errors import CheckpointError, ConfigError, DataError, RunError
-from molvae.examples import Examples
 from molvae.files import write_json, write_text
 from molvae.generation import Model
 from molvae.memorisation import memorisation, nearest_similarity
@@ -56,7 +55,8 @@ def training_defaults(rows: int) -> Table:
 def tuned_design(base: Checkpoint, given: Table) -> Table:
     """The [model] table of the tuned model: the base's, with what does not change the shape of its weights.
 
-    A rate target that grew while the base was trained stays at its last value. Raises ConfigError for another architecture.
+    beta stays where the base's rate controller left it: a target for the rate of all molecules is none for a narrow family,
+    and would squeeze it. Raises ConfigError for another architecture.
     """
     for key in FIXED:
         if key in given and given[key] != base.config.get(key):
@@ -68,7 +68,7 @@ def tuned_design(base: Checkpoint, given: Table) -> Table:
         reached = dict(base.config.get("kl_settings") or {})
         if later := sorted(reached.pop("later", ())):
             reached["rate"] = later[-1][1]
-        design["kl_settings"] = reached
+        design["kl_settings"] = {**reached, "gain": 0.0}
     return design
 
 
@@ -163,29 +163,6 @@ def replay(base: Model, n: int, seed: int, path: Path) -> list[str]:
         log.warning("the base model wrote only %d of %d molecules to replay; the others are left out", len(smiles), n)
     write_json(path, {**asked, "smiles": smiles})
     return smiles
-
-
-def with_replay(examples: Examples, smiles: Sequence[str], vocabulary: Vocabulary, randomise: bool, seed: int) -> Examples:
-    """The examples with replayed molecules behind them: marked as such, and without known properties."""
-    again = tokenise(smiles, vocabulary, randomised=RANDOMISED if randomise else 0, seed=seed)
-    replayed, sources = again.table, again.sources
-    n, more = len(examples), len(replayed)
-    properties = examples.properties
-    if properties is not None:
-        properties = torch.cat([properties, properties.new_full((more, properties.shape[1]), torch.nan)])
-    return Examples(
-        joined(examples.table, replayed),
-        None if examples.sources is None or sources is None else joined(examples.sources, sources),
-        properties,
-        torch.arange(n + more) >= n,
-    )
-
-
-def joined(first: TokenTable, second: TokenTable) -> TokenTable:
-    """The rows of two tables, one after the other."""
-    return TokenTable(
-        torch.cat([first.tokens, second.tokens]), torch.cat([first.offsets, second.offsets[1:] + first.offsets[-1]])
-    )
 
 
 def data_settings(base: Model, given: Mapping[str, Any]) -> Table:

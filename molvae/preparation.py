@@ -22,13 +22,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from molvae.chem import property_named
+from molvae.chem import canonical, property_named
 from molvae.dataset_files import Dataset, is_dataset, open_dataset
 from molvae.datasets import CHUNK, Tokenised, TokenTable, randomised_sources, read_smiles, tokenise
 from molvae.derivation import measure_properties
 from molvae.errors import ConfigError, DataError, RunError
 from molvae.files import atomic_path, file_hash, write_json, write_text
 from molvae.processes import in_processes
+from molvae.spelling import SPELLINGS
 from molvae.tokens import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -44,18 +45,28 @@ class DataSettings:
     """How molecules become what the network sees.
 
     words: SELFIES words learned by byte-pair encoding.
+    spelling: "marks", in which branches end and rings begin with a symbol of their own, or "selfies", in which they are
+    counted (`molvae.spelling`).
+    recombined: at most how many new molecules to make of halves of each given one (`molvae.recombination`). The autoencoder
+    learns to copy them too, and the language model does not learn to write them.
     properties: names of molvae.chem.PROPERTIES that heads learn to predict from the latent.
     randomise: the encoder reads a randomised SMILES half the time; the decoder always writes the canonical one
     (Bjerrum & Sattarov 2018, Biomolecules 8:131).
     """
 
     words: int = 400
+    spelling: str = "marks"
+    recombined: int = 0
     properties: tuple[str, ...] = ()
     randomise: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.words <= LARGEST_VOCABULARY:
             raise ConfigError(f"[data] words must be from 0 to {LARGEST_VOCABULARY}, not {self.words}.")
+        if self.spelling not in SPELLINGS:
+            raise ConfigError(f"[data] spelling is one of {', '.join(SPELLINGS)}, not {self.spelling!r}.")
+        if self.recombined < 0:
+            raise ConfigError(f"[data] recombined must be 0 or more, not {self.recombined}.")
         for name in self.properties:
             property_named(name)
         if len(set(self.properties)) < len(self.properties):
@@ -97,6 +108,7 @@ def prepare(
         "left_out": len(leave_out),
         "left_out_sha256": hashlib.sha256(repr(sorted(leave_out)).encode()).hexdigest(),
         "words": settings.words,
+        "spelling": settings.spelling,
         "properties": list(settings.properties),
         "randomised": RANDOMISED if settings.randomise else 0,
     }
@@ -134,7 +146,14 @@ def _tokenised(
     dropped = set(leave_out)
     used = [row for row in range(len(smiles)) if row not in dropped]
     randomised = RANDOMISED if settings.randomise else 0
-    tokens = tokenise([smiles[row] for row in used], words=settings.words, randomised=randomised, seed=seed, workers=workers)
+    tokens = tokenise(
+        [smiles[row] for row in used],
+        words=settings.words,
+        spelling=settings.spelling,
+        randomised=randomised,
+        seed=seed,
+        workers=workers,
+    )
     rejected = [(used[row], text, reason) for row, text, reason in tokens.rejected]
     _write_rejects(out / "rejected.csv", rejected)
     for reason, count in tokens.reasons.most_common(5):
@@ -145,14 +164,23 @@ def _tokenised(
     return replace(tokens, rows=np.asarray(used, np.int64)[tokens.rows], rejected=rejected)
 
 
+def left_out(data: Data, rows: Sequence[int], column: str | None = None) -> list[str]:
+    """Canonical SMILES of the rows that `prepare` was told to leave out, where they are molecules."""
+    if not rows:
+        return []
+    smiles = read_smiles(data, column) if isinstance(data, (str, os.PathLike)) else list(data)
+    return [text for text in (canonical(smiles[row]) for row in rows) if text is not None]
+
+
 def _of_dataset(dataset: Dataset, settings: DataSettings, seed: int, workers: int) -> Prepared:
     """The training and validation parts of a prepared data set; its test part is not read."""
-    words = dataset.card["options"]["words"]
-    if settings.words not in (DataSettings.words, words):
-        raise ConfigError(
-            f"[data] words is {settings.words}, but {dataset.folder} was prepared with {words}. Leave the setting out, or "
-            f"prepare the data again with --words {settings.words}."
-        )
+    for name in ("words", "spelling"):
+        asked, is_so = getattr(settings, name), dataset.card["options"][name]
+        if asked not in (getattr(DataSettings, name), is_so):
+            raise ConfigError(
+                f"[data] {name} is {asked}, but {dataset.folder} was prepared with {is_so}. Leave the setting out, or "
+                f"prepare the data again with --{name} {asked}."
+            )
     rows = dataset.read(("train", "validation"))
     if len(rows.smiles) < 2:
         raise DataError(f"{dataset.folder} has only {len(rows.smiles)} molecules to learn from. Give more molecules.")
@@ -203,7 +231,12 @@ def _write(out: Path, source: dict[str, Any], prepared: Prepared) -> None:
 def _read(out: Path, source: dict[str, Any]) -> Prepared:
     try:
         stored = json.loads((out / "tokens.json").read_text(encoding="utf-8"))
-        was = {"properties": [], "randomised": 0, **stored["source"]}  # as in runs older than these settings
+        was = {
+            "properties": [],
+            "randomised": 0,
+            "spelling": "selfies",
+            **stored["source"],
+        }  # as in runs older than these settings
         differs = [key for key, value in source.items() if key in was and was[key] != value]
         if differs:
             raise RunError(f"{out} holds a run on other data ({', '.join(differs)}). Choose another directory with -o.")

@@ -11,13 +11,22 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 
 import numpy as np
+import torch
 from rdkit import Chem
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from molvae.chem import parse
-from molvae.datasets import CHUNK, in_processes
+from molvae.datasets import CHUNK, TokenTable, tokenise
+from molvae.errors import RunError
+from molvae.files import atomic_path
+from molvae.processes import in_processes
 from molvae.randomness import stream
+from molvae.tokens import Vocabulary
 
 SMALLEST_HALF = 3  # heavy atoms
 SIZE_STEP = 3  # halves whose sizes fall in the same class of this width may replace each other
@@ -25,6 +34,47 @@ SIZE_STEP = 3  # halves whose sizes fall in the same class of this width may rep
 _FIRST_ATOM = re.compile(r"^\*(\[[^\]]*\]|Br|Cl|[A-Za-z])")
 
 Cut = tuple[str, str, str]  # first half, second half, class of the second half
+
+
+def tokens(
+    smiles: Sequence[str],
+    passes: int,
+    vocabulary: Vocabulary,
+    path: Path,
+    *,
+    avoid: AbstractSet[str],
+    randomised: int = 0,
+    seed: int = 0,
+    workers: int = 0,
+) -> tuple[TokenTable, TokenTable | None]:
+    """Distinct recombined molecules as token rows, and `randomised` other writings of each if asked for (see `tokenise`).
+
+    avoid: canonical SMILES that must not come back. Kept in `path`, so that a resumed run goes on with the same.
+    Raises RunError if `path` holds others, or is torn.
+    """
+    asked = {"passes": str(passes), "seed": str(seed), "molecules": str(len(smiles)), "randomised": str(randomised)}
+    if not path.exists():
+        made = tokenise(recombine(smiles, passes, seed=seed, workers=workers), vocabulary,
+                        randomised=randomised, seed=seed, workers=workers)  # fmt: skip
+        first = {text: row for row, text in reversed(list(enumerate(made.smiles)))}
+        rows = torch.tensor(sorted(row for text, row in first.items() if text not in avoid), dtype=torch.int64)
+        tables = {"": made.table.select(rows)}
+        if made.sources is not None:
+            tables["source_"] = made.sources.select(
+                (rows[:, None] * (randomised + 1) + torch.arange(randomised + 1)).flatten()
+            )
+        with atomic_path(path) as partial:
+            tensors = {f"{kind}tokens": table.tokens for kind, table in tables.items()}
+            save_file(tensors | {f"{kind}offsets": table.offsets for kind, table in tables.items()}, partial, asked)
+    try:
+        with safe_open(path, "pt") as stored:
+            if stored.metadata() != asked:
+                raise RunError(f"{path} is of other settings ({stored.metadata()}). Remove it, or choose another directory.")
+            kinds = ("", "source_") if randomised else ("",)
+            found = [TokenTable(stored.get_tensor(f"{kind}tokens"), stored.get_tensor(f"{kind}offsets")) for kind in kinds]
+    except SafetensorError as error:
+        raise RunError(f"{path} is torn. Remove it to recombine the molecules again.") from error
+    return found[0], found[1] if randomised else None
 
 
 def recombine(smiles: Sequence[str], passes: int, *, seed: int = 0, workers: int = 0) -> list[str]:

@@ -15,7 +15,7 @@ LAYERS = (
     ("errors",),
     ("registry",),
     ("randomness", "files"),
-    ("config", "words", "processes", "fetching"),
+    ("config", "words", "spelling", "processes", "fetching"),
     ("chem",),
     ("tokens", "tables"),
     ("sniffing", "derivation"),

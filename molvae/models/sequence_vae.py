@@ -36,13 +36,13 @@ class Batch:
     ids: (B, T) int64 rows `<bos> tokens <eos> <pad>...`, the strings to be written.
     source: (B, T') rows that the encoder reads, if they differ (randomised SMILES in, canonical out).
     properties: (B, P) float32 standardised property values for the property heads, NaN where unknown.
-    replayed: (B,) bool, True for molecules whose z is never hidden: they keep the autoencoder, not the language model.
+    extra: (B,) bool, True for molecules whose z is never hidden: they teach the autoencoder, not the language model.
     """
 
     ids: Tensor
     source: Tensor | None = None
     properties: Tensor | None = None
-    replayed: Tensor | None = None
+    extra: Tensor | None = None
 
 
 class SequenceVAE(nn.Module):
@@ -135,8 +135,8 @@ class SequenceVAE(nn.Module):
         """
         n, ids = len(batch.ids), batch.ids[rows]
         seen = self._seen(n, generator)
-        if batch.replayed is not None:
-            seen = seen | batch.replayed.cpu()
+        if batch.extra is not None:
+            seen = seen | batch.extra.cpu()
         n_seen, before, here = int(seen.sum()), int(seen[: rows.start or 0].sum()), seen[rows]
         shown, hidden = (mask.nonzero()[:, 0].to(self.device) for mask in (here, ~here))
         read = ids if batch.source is None else batch.source[rows]

@@ -44,7 +44,9 @@ def quick(monkeypatch):
 
 def test_the_resolved_configuration_has_every_default(small_run):
     config = tomllib.loads((small_run / "config.toml").read_text())
-    assert config["data"] == {"words": 100, "properties": ["logP", "TPSA"], "randomise": True}
+    assert config["data"] == {
+        "words": 100, "spelling": "marks", "recombined": 0, "properties": ["logP", "TPSA"], "randomise": True,
+    }  # fmt: skip
     assert config["model"]["name"] == "vae" and config["model"]["properties"] == 2
     assert set(MODELS.defaults("vae")) - {k for k, v in MODELS.defaults("vae").items() if v is None} <= set(config["model"])
     assert config["training"]["clip"] == 50.0 and config["training"]["molecules"] == 5040
@@ -152,12 +154,12 @@ def test_other_data_in_the_same_directory_are_refused(tmp_path, change, named):
 
 
 def test_a_directory_from_before_these_settings_is_still_read(tmp_path):
-    prepare(SMILES[:12], tmp_path, DataSettings(words=5))
+    prepare(SMILES[:12], tmp_path, DataSettings(words=5, spelling="selfies"))
     stored = json.loads((tmp_path / "tokens.json").read_text())
     stored["source"] = {key: stored["source"][key] for key in ("sha256", "left_out", "words")}
     (tmp_path / "tokens.json").write_text(json.dumps(stored))
     (tmp_path / "rejected.csv").unlink()
-    assert prepare(SMILES[:12], tmp_path, DataSettings(words=5)).tokens.rejected == []
+    assert prepare(SMILES[:12], tmp_path, DataSettings(words=5, spelling="selfies")).tokens.rejected == []
     with pytest.raises(RunError, match="properties"):
         prepare(SMILES[:12], tmp_path, DataSettings(words=5, properties=("QED",)))
 

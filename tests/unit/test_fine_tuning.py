@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import tomllib
 from dataclasses import replace
 
@@ -16,12 +17,12 @@ from molvae.checkpoint import Checkpoint, molecule_hashes
 from molvae.chem import canonical
 from molvae.datasets import TokenTable, tokenise
 from molvae.errors import CheckpointError, ConfigError, DataError, RunError
+from molvae.examples import Examples, joined, with_extra
 from molvae.experiment import train
 from molvae.files import EventLog
-from molvae.fine_tuning import adopt, extended, joined, replay, training_defaults, tuned_design, with_replay
+from molvae.fine_tuning import adopt, extended, replay, training_defaults, tuned_design
 from molvae.models.sequence_vae import MODELS
 from molvae.tokens import EOS, SPECIALS, Vocabulary
-from molvae.training import Examples
 from molvae.training_settings import FineTuneSettings
 
 OWN = [f"C{'C' * i}S(=O)(=O)N1CC[Te]CC1" for i in range(10)] + [f"C{'C' * i}N1CC[Te]CC1" for i in range(10)]
@@ -177,13 +178,18 @@ def test_a_longer_vocabulary_changes_no_old_number():
         adopt(base, longer.state_dict(), seed=1)
 
 
-def test_a_target_that_grew_stays_where_it_was():
+def test_beta_stays_where_the_base_left_it():
     kl = {"rate": 50.0, "later": [[6636, 95.0], [2504, 75.0]], "high": 0.3}
     base = Checkpoint(None, None, {"name": "vae", "latent": 8, "kl_weight": "rate_target", "kl_settings": kl})
-    assert tuned_design(base, {})["kl_settings"] == {"rate": 95.0, "high": 0.3}
+    assert tuned_design(base, {})["kl_settings"] == {"rate": 95.0, "high": 0.3, "gain": 0.0}
     assert tuned_design(base, {"kl_settings": {"rate": 20.0}})["kl_settings"] == {"rate": 20.0}
     assert tuned_design(base, {"latent": 8, "unconditional": 0.5})["unconditional"] == 0.5
     assert base.config["kl_settings"] == kl
+    model = MODELS.build("vae", {"latent": 8, "kl_settings": tuned_design(base, {})["kl_settings"]}, 12)
+    model.kl_weight.log_beta.fill_(math.log(0.07))  # as adopted from the base
+    for _ in range(100):
+        model.after_step({"rate": 300.0})
+    assert model.kl_weight.beta(7000) == pytest.approx(0.07)
 
 
 def test_replayed_molecules_are_faithful_and_kept(small_model, tmp_path, caplog):
@@ -221,13 +227,14 @@ def test_replayed_molecules_stand_behind_the_others(small_model):
     vocabulary = small_model.vocabulary
     own = tokenise(SMILES[:3], vocabulary, randomised=3)
     examples = Examples(own.table, own.sources, torch.ones(3, 2))
-    both = with_replay(examples, SMILES[3:5], vocabulary, True, 0)
-    assert len(both) == 5 and both.writings == 4 and both.replayed.tolist() == [False] * 3 + [True] * 2
+    again = tokenise(SMILES[3:5], vocabulary, randomised=3)
+    both = with_extra(examples, again.table, again.sources)
+    assert len(both) == 5 and both.writings == 4 and both.extra.tolist() == [False] * 3 + [True] * 2
     assert both.properties[:3].eq(1).all() and both.properties[3:].isnan().all()
     batch = both.batch(torch.tensor([4, 0]))
     assert [vocabulary.decode(row).smiles for row in batch.ids.tolist()] == [canonical(SMILES[4]), canonical(SMILES[0])]
-    assert batch.replayed.tolist() == [True, False]
-    assert both.select(torch.tensor([4, 1])).replayed.tolist() == [True, False]
+    assert batch.extra.tolist() == [True, False]
+    assert both.select(torch.tensor([4, 1])).extra.tolist() == [True, False]
 
 
 def test_tables_are_joined_row_by_row():

@@ -1,10 +1,15 @@
 """Recombined molecules: valid, new, of the elements and sizes of their parents, and the same for any number of workers."""
 
+import pytest
+import torch
 from drugs import SMILES
 from rdkit import Chem
 
+from molvae.chem import canonical
+from molvae.datasets import tokenise
+from molvae.errors import RunError
 from molvae.randomness import stream
-from molvae.recombination import SIZE_STEP, cut, recombine
+from molvae.recombination import SIZE_STEP, cut, recombine, tokens
 
 PAIRS = ["c1ccccc1CCN", "c1ccncc1CCO", "c1ccc(F)cc1CCS", "CCOc1ccccc1", "CCOc1ccncc1", "CC(C)Oc1ccc(Cl)cc1"]
 
@@ -39,3 +44,23 @@ def test_the_same_for_any_number_of_workers_and_another_seed_gives_others():
     once = recombine(SMILES, 1, seed=5)
     assert once == recombine(SMILES, 1, seed=5, workers=1)
     assert once != recombine(SMILES, 1, seed=6)
+
+
+def test_tokens_are_distinct_new_and_kept_for_the_next_time(tmp_path):
+    known = [canonical(text) for text in PAIRS]
+    made = recombine(known, 3, seed=1)
+    vocabulary = tokenise([*known, *made]).vocabulary
+    new = {canonical(text) for text in made} - {None, *known}
+    avoided = sorted(new)[0]
+    path = tmp_path / "recombined.safetensors"
+    table, sources = tokens(known, 3, vocabulary, path, avoid={*known, avoided}, randomised=2, seed=1)
+    rows = table.batch(torch.arange(len(table))).tolist()
+    assert sorted(vocabulary.decode(row).smiles for row in rows) == sorted(new - {avoided})
+    assert len(sources) == 3 * len(table)
+    again, _ = tokens(known, 3, vocabulary, path, avoid=set(), randomised=2, seed=1)  # from the file
+    assert again.batch(torch.arange(len(table))).tolist() == rows
+    with pytest.raises(RunError, match="of other settings"):
+        tokens(known, 4, vocabulary, path, avoid=set(), randomised=2, seed=1)
+    path.write_bytes(b"torn")
+    with pytest.raises(RunError, match="torn"):
+        tokens(known, 3, vocabulary, path, avoid=set(), randomised=2, seed=1)

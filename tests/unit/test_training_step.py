@@ -71,7 +71,7 @@ def test_the_parts_of_a_batch_add_up_to_the_batch(encoder, cuts):
         torch.testing.assert_close(p.grad, gradient, rtol=1e-4, atol=1e-5)
 
 
-def test_a_replayed_molecule_is_always_read():
+def test_an_extra_molecule_is_always_read():
     torch.manual_seed(0)
     model = MODELS.build("vae", {"latent": 4, "unconditional": 0.9}, 12)
     ids = torch.tensor([[1, 4, 5, 2]]).repeat(50, 1)
@@ -79,7 +79,7 @@ def test_a_replayed_molecule_is_always_read():
     posterior = model.posterior
     model.posterior = lambda ids: read.append(len(ids)) or posterior(ids)
     model.losses(Batch(ids), 0, "vae", torch_stream(0))
-    model.losses(Batch(ids, replayed=torch.arange(50) >= 10), 0, "vae", torch_stream(0))
+    model.losses(Batch(ids, extra=torch.arange(50) >= 10), 0, "vae", torch_stream(0))
     assert read[0] < 20 and 40 < read[1] < 50
 
 
