@@ -74,15 +74,15 @@ class Dataset:
 
         with parquet.ParquetFile(self.folder / MOLECULES) as file:
             for batch in file.iter_batches(65_536):
-                split = batch.column("split").cast(pyarrow.string())
-                batch = batch.filter(compute.is_in(split, pyarrow.array(parts)))
-                tokens = batch.column("tokens")
+                names = batch.column("split").cast(pyarrow.string())
+                batch = batch.filter(compute.is_in(names, pyarrow.array(parts)))
+                tokens, split = batch.column("tokens"), batch.column("split")
                 yield (
                     batch.column("row").to_numpy(),
                     batch.column("smiles"),
                     compute.list_value_length(tokens).to_numpy(zero_copy_only=False).astype(np.int64),
                     tokens.flatten().to_numpy(),
-                    np.array(batch.column("split").to_pylist(), object),
+                    np.array(split.dictionary.to_pylist(), object)[split.indices.to_numpy()],
                 )
 
 
