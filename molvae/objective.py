@@ -178,6 +178,11 @@ class Objective:
         """Names of the components that every complete measurement has, in order."""
         return [*self._oracles, *([VIOLATION] if self.constraints else [])]
 
+    @property
+    def chunk(self) -> int:
+        """The most molecules to measure at once: as many as any of its oracles takes."""
+        return max(oracle.chunk for oracle in self._oracles.values())
+
     def measure(self, smiles: Sequence[str]) -> list[Measurement]:
         """The score of each molecule, in order, to be maximised. Each distinct oracle is asked once for the whole batch."""
         raw = {name: _measured_or_failed(oracle, smiles) for name, oracle in self._oracles.items()}
@@ -232,14 +237,16 @@ def _by_name(parts: Sequence[Term | Constraint]) -> dict[str, Oracle]:
 
 
 def _measured_or_failed(oracle: Oracle, smiles: Sequence[str]) -> list[Measurement]:
-    """What the oracle measures; if it raises, every molecule of the batch has failed with that reason."""
+    """What the oracle measures. If it raises, each molecule is measured alone; one for which it raises again has failed."""
     try:
         return measured(oracle, smiles)
     except MolvaeError:
         raise
     except Exception as error:
+        if len(smiles) > 1:
+            return [_measured_or_failed(oracle, [one])[0] for one in smiles]
         logger.warning("the oracle %s raised", type(oracle).__name__, exc_info=True)
-        return [Measurement.failed(error_text(error)) for _ in smiles]
+        return [Measurement.failed(error_text(error))]
 
 
 def _read_term(text: Spec, direction: Direction) -> Term:

@@ -1,8 +1,12 @@
 """Where measurements run: in this process, or in worker processes that may hang, crash or be killed.
 
 Both executors yield `(position, Measurement)` as values return, in any order. A measurement that raises, dies or takes
-longer than its time limit costs a NaN with a reason, never the run. Workers are spawned, not forked (a fork of a process
-that uses threads can deadlock), and end themselves when the process that started them is gone.
+longer than its time limit costs a NaN with a reason, never the run. An objective that says `chunk` gets up to so many
+molecules at once, as many as it measures in a second or two: a command is not started for each molecule, and little is in
+flight. What raises, dies or is late in company is measured again alone, so that no molecule pays for another.
+
+Workers are spawned, not forked (a fork of a process that uses threads can deadlock), and end themselves when the process
+that started them is gone.
 """
 
 from __future__ import annotations
@@ -31,8 +35,11 @@ _START_LIMIT = 300.0  # seconds for a worker to import and unpickle the objectiv
 _START_TRIES = 2  # starts of a worker that end before it is ready, one after the other, until the run is refused
 
 
+_BRIEF, _LONG = 1.0, 3.0  # seconds: chunks that take less grow, chunks that take more shrink
+
+
 class Measurable(Protocol):
-    """Anything with `measure`: an objective or an oracle."""
+    """Anything with `measure`: an objective or an oracle. It may have `chunk`, the most molecules that it takes at once."""
 
     def measure(self, smiles: Sequence[str]) -> list[Measurement]: ...
 
@@ -70,39 +77,77 @@ def make_executor(objective: Measurable, workers: int = 0, time_limit: float | N
     return ProcessPool(objective, workers=max(1, workers), time_limit=time_limit)
 
 
-def measure_one(objective: Measurable, smiles: str) -> Measurement:
-    """The measurement of one molecule; whatever the objective raises or returns wrongly becomes a NaN with a reason."""
+def measure_all(objective: Measurable, smiles: Sequence[str]) -> list[Measurement]:
+    """One measurement a molecule; whatever the objective raises or returns wrongly becomes a NaN with a reason."""
     try:
-        values = objective.measure([smiles])
+        values = objective.measure(smiles)
+        reason = f"the objective returned {len(values)} values for {len(smiles)} molecule{'s' if len(smiles) > 1 else ''}"
     except Exception as error:  # noqa: BLE001 - user code: its text is the reason
-        return Measurement.failed(error_text(error))
-    if len(values) != 1:
-        return Measurement.failed(f"the objective returned {len(values)} values for 1 molecule")
-    return values[0]
+        values, reason = [], error_text(error)
+    if len(values) == len(smiles):
+        return values
+    if len(smiles) == 1:
+        return [Measurement.failed(reason)]
+    return [measure_all(objective, [one])[0] for one in smiles]
+
+
+class _Pace:
+    """How many molecules are handed over at once: one at first, then twice or half as many, by the time that it takes."""
+
+    def __init__(self, objective: Measurable) -> None:
+        self._most = max(1, int(getattr(objective, "chunk", 1)))
+        self._size = 1
+
+    def share(self, n_waiting: int, n_takers: int = 1) -> int:
+        """How many of those that wait one taker gets, so that the others have work too."""
+        return min(self._size, -(-n_waiting // n_takers))
+
+    def took(self, n: int, seconds: float) -> None:
+        """Hear how long n molecules took."""
+        if seconds > _LONG:
+            self._size = max(1, n // 2)
+        elif n == self._size and seconds < _BRIEF:
+            self._size = min(self._most, 2 * n)
+
+    def stumbled(self) -> None:
+        """Hear that a chunk came to nothing."""
+        self._size = 1
 
 
 class InProcess(Executor):
-    """Measures in the calling process, one molecule at a time, so that each value is on disk before the next is computed."""
+    """Measures in the calling process, chunk by chunk, so that each is on disk before the next is computed."""
 
     def __init__(self, objective: Measurable) -> None:
         self._objective = objective
+        self._pace = _Pace(objective)
 
     def measure(self, smiles: Sequence[str]) -> Iterator[tuple[int, Measurement]]:
-        for position, molecule in enumerate(smiles):
-            yield position, measure_one(self._objective, molecule)
+        at = 0
+        while at < len(smiles):
+            part = list(smiles[at : at + self._pace.share(len(smiles) - at)])
+            began = time.monotonic()
+            values = measure_all(self._objective, part)
+            self._pace.took(len(part), time.monotonic() - began)
+            yield from enumerate(values, at)
+            at += len(part)
 
     def close(self) -> None:
         """Nothing was started."""
 
 
+_Outcome = tuple[list[int], list[Measurement] | None]
+_NOTHING_YET: _Outcome = ([], [])
+
+
 class ProcessPool(Executor):
-    """Measures in `workers` spawned processes, one molecule at a time each.
+    """Measures in `workers` spawned processes, one molecule or chunk at a time each.
 
     Parameters
     ----------
     objective: must be picklable, as every registered oracle is.
     workers: number of processes, at least 1; they start at the first measurement.
-    time_limit: seconds a molecule may take before its worker is killed; None for no limit. Starting up does not count.
+    time_limit: seconds a molecule may take before its worker is killed; None for no limit. Starting up does not count. A
+        chunk has the time of all its molecules; when that is over, each is measured again alone, with its own limit.
 
     `measure` raises OracleError if the objective cannot be sent to or loaded in a worker.
     """
@@ -120,20 +165,23 @@ class ProcessPool(Executor):
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker | None] = [None] * workers
         self._failed_starts = 0
+        self._pace = _Pace(objective)
 
     def measure(self, smiles: Sequence[str]) -> Iterator[tuple[int, Measurement]]:
-        waiting = deque(range(len(smiles)))
+        waiting, alone = deque(range(len(smiles))), deque[int]()
         try:
-            while waiting or any(w is not None and w.job is not None for w in self._workers):
-                self._hand_out(waiting, smiles)
+            while waiting or alone or any(w is not None and w.job for w in self._workers):
+                self._hand_out(waiting, alone, smiles)
                 for slot in self._ready_slots():
-                    result = self._collect(slot)
-                    if result is not None:
-                        yield result
+                    job, values = self._collect(slot)
+                    if values is None:
+                        alone.extend(job)
+                    else:
+                        yield from zip(job, values, strict=True)
         finally:
             # Left early (Ctrl-C, an error): what still runs belongs to a batch nobody waits for.
             for slot, worker in enumerate(self._workers):
-                if worker is not None and worker.job is not None:
+                if worker is not None and worker.job:
                     self._drop(slot)
 
     def close(self) -> None:
@@ -141,22 +189,24 @@ class ProcessPool(Executor):
             if worker is not None:
                 self._drop(slot)
 
-    def _hand_out(self, waiting: deque[int], smiles: Sequence[str]) -> None:
+    def _hand_out(self, waiting: deque[int], alone: deque[int], smiles: Sequence[str]) -> None:
         for slot in range(len(self._workers)):
-            if not waiting:
+            if not waiting and not alone:
                 return
             worker = self._workers[slot]
-            if worker is not None and worker.job is None and not worker.process.is_alive():
+            if worker is not None and not worker.job and not worker.process.is_alive():
                 self._drop(slot)  # it ended between two jobs, which is no molecule's fault
                 worker = None
             if worker is None:
                 worker = self._workers[slot] = _Worker(self._context, self._payload)
-            if worker.job is None:
-                worker.give(waiting.popleft(), smiles, self._time_limit)
+            if not worker.job:
+                n = 0 if alone else self._pace.share(len(waiting), len(self._workers))
+                job = [waiting.popleft() for _ in range(n)] or [alone.popleft()]
+                worker.give(job, [smiles[i] for i in job], self._time_limit)
 
     def _ready_slots(self) -> list[int]:
         """Slots of busy workers that have something to say, have ended, or are past their deadline."""
-        busy = {slot: worker for slot, worker in enumerate(self._workers) if worker is not None and worker.job is not None}
+        busy = {slot: worker for slot, worker in enumerate(self._workers) if worker is not None and worker.job}
         now = time.monotonic()
         patience = min(worker.deadline for worker in busy.values()) - now
         timeout = None if math.isinf(patience) else max(0.0, patience)
@@ -164,10 +214,10 @@ class ProcessPool(Executor):
         now = time.monotonic()
         return [slot for slot, worker in busy.items() if worker.connection in talking or worker.deadline <= now]
 
-    def _collect(self, slot: int) -> tuple[int, Measurement] | None:
-        """The result of a worker's job if there is one now; a dead or late worker is removed and costs a NaN."""
+    def _collect(self, slot: int) -> _Outcome:
+        """What a worker has now: the positions of its job and their values, or no values if each is to be measured alone."""
         worker = self._workers[slot]
-        assert worker is not None and worker.job is not None, "only busy workers are collected"
+        assert worker is not None and worker.job, "only busy workers are collected"
         job = worker.job
         try:
             if not worker.connection.poll():
@@ -178,31 +228,38 @@ class ProcessPool(Executor):
         if kind == "ready":
             self._failed_starts = 0
             worker.start_clock(self._time_limit)
-            return None
+            return _NOTHING_YET
         if kind == "broken":
             raise OracleError(f"a worker process cannot load the objective: {value}")
-        worker.job = None
+        self._pace.took(len(job), time.monotonic() - worker.began)
+        worker.job = []
         worker.deadline = math.inf
         return job, value
 
-    def _late(self, slot: int, job: int) -> tuple[int, Measurement]:
+    def _late(self, slot: int, job: list[int]) -> _Outcome:
         worker = self._workers[slot]
         started = worker is not None and worker.started
         self._drop(slot)
         if not started:
             raise OracleError(f"a worker process was not ready after {_START_LIMIT:g} s. Try fewer workers.")
+        if len(job) > 1:
+            self._pace.stumbled()
+            return job, None
         logger.warning("a worker was killed at the time limit of %g s", self._time_limit)
-        return job, Measurement.failed(f"time limit: no value within {self._time_limit:g} s")
+        return job, [Measurement.failed(f"time limit: no value within {self._time_limit:g} s")]
 
-    def _dead(self, slot: int, job: int) -> tuple[int, Measurement] | None:
+    def _dead(self, slot: int, job: list[int]) -> _Outcome:
         worker = self._workers[slot]
         assert worker is not None, "a dead worker is still in its slot"
         code = worker.exit_code()
         started, smiles = worker.started, worker.smiles
         self._drop(slot)
+        if started and len(job) > 1:
+            self._pace.stumbled()
+            return job, None
         if started:
             logger.warning("a worker %s", code)
-            return job, Measurement.failed(f"the worker process {code}")
+            return job, [Measurement.failed(f"the worker process {code}")]
         self._failed_starts += 1
         if self._failed_starts >= _START_TRIES:
             raise OracleError(
@@ -211,7 +268,7 @@ class ProcessPool(Executor):
             )
         replacement = self._workers[slot] = _Worker(self._context, self._payload)
         replacement.give(job, smiles, self._time_limit)
-        return None
+        return _NOTHING_YET
 
     def _drop(self, slot: int) -> None:
         worker, self._workers[slot] = self._workers[slot], None
@@ -220,7 +277,7 @@ class ProcessPool(Executor):
 
 
 class _Worker:
-    """One process with its pipe; `job` is the position it works on, `deadline` the moment it is killed."""
+    """One process with its pipe; `job` holds the positions it works on, `deadline` is the moment when it is killed."""
 
     def __init__(self, context: multiprocessing.context.SpawnContext, payload: bytes) -> None:
         self.connection, theirs = context.Pipe(duplex=True)
@@ -228,24 +285,24 @@ class _Worker:
         self.process.start()
         theirs.close()  # so that the end of the worker is the end of the pipe
         self.started = False
-        self.job: int | None = None
-        self.smiles: Sequence[str] = ()
-        self.deadline = math.inf
+        self.job: list[int] = []
+        self.smiles: list[str] = []
+        self.began, self.deadline = 0.0, math.inf
 
-    def give(self, job: int, smiles: Sequence[str], time_limit: float | None) -> None:
+    def give(self, job: list[int], smiles: list[str], time_limit: float | None) -> None:
         self.job, self.smiles = job, smiles
         if self.started:
             self.start_clock(time_limit)
         else:
             self.deadline = time.monotonic() + _START_LIMIT
         try:
-            self.connection.send(smiles[job])
+            self.connection.send(smiles)
         except OSError:
             logger.debug("a worker ended between two jobs")  # the pipe says so when the result is collected
 
     def start_clock(self, time_limit: float | None) -> None:
-        self.started = True
-        self.deadline = math.inf if time_limit is None else time.monotonic() + time_limit
+        self.started, self.began = True, time.monotonic()
+        self.deadline = math.inf if time_limit is None else self.began + time_limit * len(self.job)
 
     def exit_code(self) -> str:
         """How the process ended, as the rest of a sentence."""
@@ -266,7 +323,7 @@ class _Worker:
 
 
 def _work(connection: Connection, payload: bytes) -> None:
-    """The worker process: load the objective once, then answer one molecule after another."""
+    """The worker process: load the objective once, then answer one list of molecules after another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # a group of its own, so that a docking program ends together with the worker that waits for it
@@ -282,7 +339,7 @@ def _work(connection: Connection, payload: bytes) -> None:
             smiles = connection.recv()
         except EOFError:
             return
-        connection.send(("value", measure_one(objective, smiles)))
+        connection.send(("value", measure_all(objective, smiles)))
 
 
 def _end_with_parent() -> None:

@@ -59,10 +59,15 @@ class Measurement:
 
 
 class Oracle(ABC):
-    """Something that can be measured for a molecule. `direction` and `unit` say how to read its values."""
+    """Something that can be measured for a molecule. `direction` and `unit` say how to read its values.
+
+    chunk: the most molecules that a search hands over at once. 1 fits what measures each on its own; more is for what pays
+    for every call, such as starting a program. A search hands over fewer if they take more than a second or two.
+    """
 
     direction: Direction = "maximise"
     unit: str = "dimensionless"
+    chunk: int = 1
 
     @abstractmethod
     def measure(self, smiles: Sequence[str]) -> list[Measurement]:

@@ -21,6 +21,8 @@ class CallableOracle(Oracle):
     given to the wrong molecule and a bad molecule costs only itself.
     """
 
+    chunk = 128
+
     def __init__(self, function: Callable[[list[str]], Any]) -> None:
         self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from molvae.errors import ConfigError, OracleError, UnknownName
+from molvae.objective import Objective
 from molvae.oracles import Measurement, probe, resolve
+from molvae.workers import make_executor
 
 FOUR = ["CO", "CCO", "CCCO", "CCCCO"]
 
@@ -155,13 +157,21 @@ if mode == "good":
 if mode == "odd":
     print(f"{rows[0][0]}\\tnan\\n{rows[1][0]}\\tfast\\n{rows[2][0]}\\t1\\n{rows[2][0]}\\t2\\nm99\\t7\\n7.0")
 if mode == "crash":
-    print(f"{rows[0][0]}\\t1.5")
-    sys.stdout.write(f"{rows[1][0]}\\t0.1")
-    sys.stdout.flush()
-    sys.exit("out of licences")
+    for one, smiles in rows:
+        if smiles == "CCO":
+            sys.stdout.write(f"{one}\\t0.1")
+            sys.stdout.flush()
+            sys.exit("out of licences")
+        print(f"{one}\\t{len(smiles)}")
 if mode == "sleep":
     import time
-    time.sleep(60)
+    for one, smiles in rows:
+        time.sleep(60 if smiles == "CCO" else 0)
+        print(f"{one}\\t{len(smiles)}", flush=True)
+if mode == "count":
+    with open(sys.argv[2], "a") as starts:
+        starts.write(f"{len(rows)}\\n")
+    print("".join(f"{one}\\t{len(smiles)}\\n" for one, smiles in rows))
 """
 
 
@@ -186,16 +196,30 @@ def test_odd_lines_of_a_program_are_failures_of_their_own_molecule(program):
     ]
 
 
-def test_a_crashed_program_keeps_whole_lines_and_tells_its_last_words(program):
+def test_a_crashed_program_costs_the_molecule_that_it_cannot_bear(program):
     found = program("crash").measure(FOUR)
-    assert values(found) == [1.5, None, None, None]  # the second line has no end: 0.1 may be the start of 0.15
+    assert values(found) == [2.0, None, 4.0, 5.0]  # the second line has no end: 0.1 may be the start of 0.15
     assert found[1].reason == "the command ended with status 1: out of licences"
 
 
 def test_a_program_that_hangs_is_stopped(program):
     oracle = program("sleep")
-    oracle.timeout = 0.2
-    assert "longer than 0.2 s" in oracle.measure(["CO"])[0].reason
+    oracle.timeout = 0.3
+    found = oracle.measure(["CO", "CCO"])
+    assert values(found) == [2.0, None]
+    assert "longer than 0.3 s" in found[1].reason
+
+
+def test_a_search_starts_a_program_for_many_molecules_at_once(program, tmp_path):
+    smiles = ["C" * n for n in range(1, 41)]
+    for workers, starts in ((0, [1, 2, 4, 8, 16, 9]), (1, [1, 2, 4, 8, 16, 9])):
+        log = tmp_path / f"starts of {workers}"
+        objective = Objective.from_specs(maximise=[f"cmd:{sys.executable} '{tmp_path / 'program.py'}' count '{log}'"])
+        program("count")  # writes the file
+        with make_executor(objective, workers) as executor:
+            found = dict(executor.measure(smiles))
+        assert [found[i].value for i in range(40)] == [float(n) for n in range(1, 41)]
+        assert [int(line) for line in log.read_text().split()] == starts
 
 
 def test_commands_are_split_but_not_given_to_a_shell(tmp_path):

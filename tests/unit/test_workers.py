@@ -92,6 +92,67 @@ def test_a_pool_survives_every_fault_and_gives_the_rest(tmp_path: Path) -> None:
     assert again[0].value == 2.0
 
 
+@dataclass(frozen=True)
+class Chunks(Misbehaving):
+    """`Misbehaving` that takes many at once, and notes how many each time."""
+
+    path: Path
+    chunk: int = 8
+    seconds: float = 0.0
+
+    def measure(self, smiles: list[str]) -> list[Measurement]:
+        with self.path.open("a") as stream:
+            stream.write(f"{len(smiles)}\n")
+        time.sleep(self.seconds * len(smiles))
+        return super().measure(smiles)
+
+
+def sizes(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().split()]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_chunks_grow_while_they_are_brief(tmp_path: Path, workers: int) -> None:
+    smiles = ["C" * n for n in range(1, 31)]
+    with make_executor(Chunks({}, tmp_path / "sizes"), workers) as executor:
+        found = dict(executor.measure(smiles))
+    assert [found[i].value for i in range(30)] == [float(n) for n in range(1, 31)]
+    assert sizes(tmp_path / "sizes") == [1, 2, 4, 8, 8, 7]
+
+
+def test_slow_molecules_are_measured_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("molvae.workers._BRIEF", 0.02)
+    monkeypatch.setattr("molvae.workers._LONG", 0.05)
+    with make_executor(Chunks({}, tmp_path / "sizes", seconds=0.03)) as executor:
+        assert len(dict(executor.measure(["C"] * 5))) == 5
+    assert sizes(tmp_path / "sizes") == [1] * 5
+
+
+def test_one_bad_molecule_of_a_chunk_costs_only_itself(tmp_path: Path) -> None:
+    faults = {"CC": "die", "CCCCC": "hang", "CCCCCCC": "raise", "CCCCCCCCC": "short"}
+    smiles = ["C" * n for n in range(1, 13)]
+    with ProcessPool(Chunks(faults, tmp_path / "sizes"), workers=1, time_limit=0.4) as pool:
+        found = list(pool.measure(smiles))
+    assert sorted(position for position, _ in found) == list(range(12)), "every position exactly once"
+    by_smiles = {smiles[i]: m for i, m in found}
+    assert {s: m.value for s, m in by_smiles.items() if s not in faults} == {
+        s: float(len(s)) for s in smiles if s not in faults
+    }
+    reasons = [by_smiles[s].reason for s in faults]
+    assert reasons[0] == "the worker process was killed by signal 9 (Killed)"
+    assert reasons[1] == "time limit: no value within 0.4 s"
+    assert reasons[2:] == ["ValueError: no pose found", "the objective returned 0 values for 1 molecule"]
+    assert max(sizes(tmp_path / "sizes")) > 1
+
+
+def test_two_workers_share_what_waits(tmp_path: Path) -> None:
+    with ProcessPool(Chunks({}, tmp_path / "sizes", chunk=64), workers=2) as pool:
+        list(pool.measure(["C"] * 64))
+        before = len(sizes(tmp_path / "sizes"))
+        list(pool.measure(["C"] * 4))
+    assert sizes(tmp_path / "sizes")[before:] == [2, 1, 1], "half of what waits for each that asks"
+
+
 def test_workers_are_other_processes_and_are_kept() -> None:
     with ProcessPool(ProcessIds(), workers=1) as pool:
         first = {m.value for _, m in pool.measure(["C", "CC"])}
