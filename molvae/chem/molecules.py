@@ -28,6 +28,8 @@ def canonical(molecule: str | Mol) -> str | None:
         return None
     with rdBase.BlockLogs():
         smiles = Chem.MolToSmiles(mol)
+        if smiles == molecule:
+            return smiles  # it was parsed from itself already
         for _ in range(3):
             again = Chem.MolFromSmiles(smiles)
             if again is None:

@@ -31,6 +31,7 @@ from molvae.workers import make_executor
 logger = logging.getLogger(__name__)
 
 _MAY_CHANGE = ("budget", "workers", "time_limit")  # settings that do not change which molecules a search chooses
+_ONCE_UNKNOWN = ("model_hash",)  # settings that early run directories do not have
 
 
 class Interrupted(MolvaeError):
@@ -92,19 +93,23 @@ def optimize(
         raise ConfigError(f"budget is {budget}; give the number of oracle calls, at least 1.")
     name = objective if isinstance(objective, str) else "search"
     objective = Objective.from_specs(maximise=[objective]) if isinstance(objective, str) else objective
+    start = canonical_start(start or ())
+    chosen = {"name": strategy, **STRATEGIES.defaults(strategy), **(settings or {})}
+    loaded = _loaded(model)
     resolved = {
         "seed": seed,
         "budget": budget,
         "model": model if isinstance(model, str) else getattr(model, "name", "") or type(model).__name__,
+        "model_hash": getattr(loaded, "weights_hash", ""),  # SHA-256 of its weights
         "workers": workers,
         "time_limit": time_limit,
-        "start": canonical_start(start or ()),
-        "strategy": {"name": strategy, **STRATEGIES.defaults(strategy), **(settings or {})},
+        "start": start,
+        "strategy": chosen,
         "objective": objective.describe(),
     }
     directory = Path(out) if out is not None else Path("runs") / f"{_slug(name)}-{strategy}-{seed}"
     _refuse_other_config(directory, resolved)
-    space = SearchSpace(model=_loaded(model), start=tuple(resolved["start"]), seed=seed)
+    space = SearchSpace(model=loaded, start=tuple(resolved["start"]), seed=seed)
     chooser = STRATEGIES.build(strategy, settings, space)
     executor = make_executor(objective, workers, time_limit)
     with executor, Ledger(directory / "ledger.sqlite", objective, budget, executor) as ledger:
@@ -159,7 +164,9 @@ def _refuse_other_config(directory: Path, resolved: Mapping[str, Any]) -> None:
         return
     before, now = dict(_flat(read_toml(path))), dict(_flat(tomllib.loads(to_toml(resolved))))
     for key in [*before, *now]:
-        if key not in _MAY_CHANGE and before.get(key) != now.get(key):
+        if key in _MAY_CHANGE or (key in _ONCE_UNKNOWN and key not in before):
+            continue
+        if before.get(key) != now.get(key):
             raise RunError(
                 f"{directory} holds a run with {key} = {before.get(key)!r}, and this one has {now.get(key)!r}. "
                 "Use the same settings to continue it, or another directory with -o."

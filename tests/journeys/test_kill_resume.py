@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -149,6 +150,21 @@ def test_other_settings_in_the_same_directory_are_refused(tmp_path: Path, option
     with pytest.raises(RunError, match=f"holds a run with {key} ="):
         run_here(tmp_path / "run", budget=40, **options)
     assert journal(tmp_path / "run") == before
+
+
+def test_the_weights_of_the_model_are_recorded_and_must_stay(tmp_path: Path) -> None:
+    out, model = tmp_path / "run", FakeModel()
+    model.weights_hash = "a1b2"
+    optimize(Similarity(), budget=20, strategy="genetic", model=model, out=out, settings=SETTINGS)
+    config = out / "config.toml"
+    assert tomllib.loads(config.read_text())["model_hash"] == "a1b2"
+    model.weights_hash = "c3d4"
+    with pytest.raises(RunError, match="holds a run with model_hash = 'a1b2', and this one has 'c3d4'"):
+        optimize(Similarity(), budget=30, strategy="genetic", model=model, out=out, settings=SETTINGS)
+    # A run from before the hash was recorded goes on, and from then on it is recorded.
+    config.write_text("".join(line for line in config.read_text().splitlines(True) if not line.startswith("model_hash")))
+    optimize(Similarity(), budget=30, strategy="genetic", model=model, out=out, settings=SETTINGS)
+    assert tomllib.loads(config.read_text())["model_hash"] == "c3d4"
 
 
 def test_molecules_csv_has_one_row_a_call_in_order(whole: Path) -> None:
