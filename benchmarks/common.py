@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import platform
 import subprocess
@@ -97,8 +98,21 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    lines = [header, ["---"] * len(header), *([cell(value) for value in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None) -> str:
+    """The named columns of some rows in Markdown, by default those of the first; what a row lacks is empty."""
+    columns = list(rows[0]) if columns is None else columns
+    return markdown(columns, [[row.get(column) for column in columns] for row in rows])
+
+
+def cell(value: object) -> str:
+    """A value as it stands in a table: four digits of a number, nothing for None and NaN."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def show_progress(what: str) -> Callable[[int, int], None]:

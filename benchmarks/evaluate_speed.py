@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import RESULTS, data_option, markdown, provenance, write_csv, zinc_split
+from common import RESULTS, data_option, provenance, table, write_csv, zinc_split
 
 from molvae.cli.generation import n_cores
 from molvae.errors import MolvaeError
@@ -64,7 +64,7 @@ def main() -> None:
     origin = provenance("evaluate_speed", data=split.hash, seed=args.seed, budget=budget) | {"workers": args.workers}
     write_csv(args.out, [{**row, **origin} for row in rows])
     columns = ("what", "seconds", "cpu_seconds", "MiB", "value")
-    print(markdown(columns, [[row.get(column, "") for column in columns] for row in rows]))
+    print(table(rows, columns))
 
 
 class Clock:

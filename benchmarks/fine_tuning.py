@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from common import RESULTS, data_option, markdown, model_hash, provenance, show_progress, write_csv, zinc_split
+from common import RESULTS, data_option, model_hash, provenance, show_progress, table, write_csv, zinc_split
 from rdkit import Chem
 
 import molvae
@@ -69,7 +69,7 @@ def main() -> None:
             rows.append({"model_is": name, "molecules": len(own), **measured(model, own, rest, others, args), **origin})
         write_csv(args.out, rows)
     shown = [key for key in rows[0] if key not in origin]
-    print(markdown(shown, [[f"{row[k]:.4g}" if isinstance(row[k], float) else row[k] for k in shown] for row in rows]))
+    print(table(rows, shown))
 
 
 def is_family(smiles: str) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import os
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, Split, data_option, markdown, model_hash, provenance, show_progress, write_csv, zinc_split
+from common import RESULTS, Split, data_option, model_hash, provenance, show_progress, table, write_csv, zinc_split
 from ngram import NGram
 
 from molvae.checkpoint import find
@@ -107,7 +106,7 @@ def main() -> None:
     origin["model"] = model_hash(args.checkpoint)
     write_csv(args.out, [{**row, **origin} for row in rows])
     columns = ("set", "n", "exact", "stereo_free", "fcd", "valid", "faithful", "sane", "unique", "novel", "diversity")
-    print(markdown(columns, [[_cell(row.get(column)) for column in columns] for row in rows]))
+    print(table(rows, columns))
     if args.write_card:
         path = find(args.checkpoint) / "card.json"
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -146,12 +145,6 @@ def baselines(
 
 def _rows(train) -> list[np.ndarray]:
     return np.split(train.table.tokens.numpy(), train.table.offsets.numpy()[1:-1])
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.4f}"
-    return "" if value is None else str(value)
 
 
 def _finite(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:

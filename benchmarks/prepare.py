@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import RESULTS, data_option, markdown, provenance, write_csv
+from common import RESULTS, data_option, provenance, table, write_csv
 from rdkit import Chem
 
 from molvae.cli.generation import n_cores
@@ -58,7 +58,7 @@ def main() -> None:
             origin = provenance("prepare.py", data=file_hash(source), seed=args.seed, budget=f"{n} rows")
             rows[-1] |= origin
         write_csv(args.out, rows)
-    print(markdown(list(rows[0]), [list(row.values()) for row in rows]))
+    print(table(rows))
 
 
 def write_molecules(path: Path, smiles: list[str], n: int, seed: int) -> None:

@@ -3,7 +3,8 @@
     python benchmarks/speed.py --data FOLDER            # on the CPU, and on the GPU if there is one
 
 Training: molecules and tokens (end marks included) a second in molvae.training.fit with its defaults, for a GRU and a
-Transformer, first steps left out. Decoding: latents in, canonical isomeric SMILES and the faithful check out. Search: the
+Transformer, first steps left out. Decoding: latents in, canonical isomeric SMILES and the faithful check out. Verbs: a whole
+command from the start of its process to the file it writes, on all cores, `generate` with its properties. Search: the
 time in which a strategy proposes its next batch, divided by the batch, when it already knows 100, 1,000 or 5,000 molecules
 (training rows, with their QED as score); measuring itself is not part of it. Times are wall-clock seconds.
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, data_option, markdown, provenance, write_csv, zinc_split
+from common import RESULTS, data_option, provenance, table, write_csv, zinc_split
 
+from molvae.checkpoint import find
 from molvae.chem import canonical, parse
 from molvae.chem.properties import properties
 from molvae.datasets import tokenise
@@ -34,6 +38,7 @@ from molvae.search.strategies.base import STRATEGIES, Strategy
 from molvae.training import Examples, TrainSettings, fit
 
 Row = dict[str, object]
+PARTS = ("train", "model", "verbs", "search")
 WARM_UP = 5  # steps; the first ones allocate memory, and compile on a GPU
 
 
@@ -42,7 +47,7 @@ def arguments() -> argparse.Namespace:
     data_option(parser)
     parser.add_argument("--model", default="zinc250k", help="name of a shipped model, or a checkpoint folder")
     parser.add_argument("--device", action="append", help="cpu, cuda (repeatable; default: cpu, and cuda if there is one)")
-    parser.add_argument("--part", action="append", choices=["train", "model", "search"], help="repeatable; default: all")
+    parser.add_argument("--part", action="append", choices=PARTS, help="repeatable; default: all")
     parser.add_argument("--steps", type=int, default=30, help="training steps that are timed")
     parser.add_argument("--samples", type=int, default=10_000, help="molecules that are sampled, encoded and decoded")
     parser.add_argument("--calls", type=int, nargs="+", default=[100, 1000, 5000], help="sizes of the search history")
@@ -58,7 +63,7 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     devices = args.device or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    parts = args.part or ["train", "model", "search"]
+    parts = args.part or PARTS
     split = zinc_split(args.data)
     rows: list[Row] = []
     for device in devices:
@@ -68,14 +73,16 @@ def main() -> None:
             found.append(training(split.train[:20_000], device, args.steps, args.seed))
         if "model" in parts:
             found.append(model_speed(args.model, split.train, device, args.samples, args.seed))
+        if "verbs" in parts and device == devices[0]:
+            found.append(verbs(args.model, split.train, args.samples, args.seed))
         if "search" in parts:
             found.append(search_overhead(args.model, split.train, device, args.calls, args.strategy, args.seed))
         for row in (row for part in found for row in part):
             rows.append({**row, "device": kind})
-            print(markdown(list(row), [list(row.values())]).splitlines()[-1], flush=True)
+            print(table([row]).splitlines()[-1], flush=True)
     origin = provenance("speed", data=split.hash, seed=args.seed, budget=f"{args.steps} steps, {args.samples} molecules")
     write_csv(args.out, [{**row, **origin} for row in rows])
-    print(markdown(("what", "value", "unit", "device"), [[r[k] for k in ("what", "value", "unit", "device")] for r in rows]))
+    print(table(rows, ("what", "value", "unit", "device")))
 
 
 def training(smiles: list[str], device: str, steps: int, seed: int) -> Iterator[Row]:
@@ -111,11 +118,33 @@ def model_speed(name: str, train: list[str], device: str, n: int, seed: int) -> 
         ("sample latents", lambda k: model.sample_latents(k, seed=seed)),
         ("encode SMILES", lambda k: model.encode(picked[:k])),
         ("decode to canonical SMILES", lambda k: model.decode(z[:k])),
+        ("decode with 8 beams", lambda k: model.decode(z[: max(1, k // 10)], beams=8)),
         ("sample molecules", lambda k: model.sample(k, seed=seed)),
     ):
         call(64)
-        seconds = _timed(device, lambda call=call: call(n))
-        yield {"what": what, "value": round(n / seconds, 1), "unit": "molecules/s"}
+        made = []
+        seconds = _timed(device, lambda call=call, made=made: made.extend(call(n)))
+        yield {"what": what, "value": round(len(made) / seconds, 1), "unit": "molecules/s"}
+
+
+def verbs(name: str, train: list[str], n: int, seed: int) -> Iterator[Row]:
+    """Wall-clock seconds of `molvae generate`, `encode` and `decode`, and what they are in molecules a minute."""
+    picked = [train[i] for i in stream(seed, "speed").choice(len(train), min(n, len(train)), replace=False)]
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "in.smi").write_text("\n".join(picked) + "\n", encoding="utf-8")
+        for what, arguments in (
+            ("generate to CSV", ["generate", "-n", str(n), "--seed", str(seed), "-o", "library.csv"]),
+            ("encode to Parquet", ["encode", "in.smi", "-o", "z.parquet"]),
+            ("decode to CSV", ["decode", "z.parquet", "-o", "decoded.csv"]),
+        ):
+            command = [sys.executable, "-m", "molvae", *arguments, "--model", str(find(name).resolve())]
+            started = time.perf_counter()
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+            seconds = time.perf_counter() - started
+            drawn = re.search(r"^drawn +([\d,]+)", done.stderr, flags=re.MULTILINE)
+            note = {"drawn": int(drawn.group(1).replace(",", ""))} if drawn else {}
+            yield {"what": f"{what}, {n:,} molecules", "value": round(seconds, 2), "unit": "s", **note}
+            yield {"what": what, "value": round(60 * n / seconds), "unit": "molecules/min", **note}
 
 
 def search_overhead(
