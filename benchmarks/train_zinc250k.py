@@ -19,17 +19,6 @@ import torch
 from molvae.config import override, read_toml
 from molvae.experiment import train
 
-# The second stage teaches the decoder to write without z, while it goes on learning to reconstruct.
-STAGES: tuple[list[str], ...] = (
-    [],
-    [
-        "training.molecules=2400000",
-        "training.decay=0.21",
-        "training.learning_rate=0.0007",
-        "model.unconditional=0.5",
-    ],
-)
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,16 +42,15 @@ def main() -> None:
                 f"{done:>9} / {total}  " + "  ".join(f"{k} {v:.3f}" for k, v in terms.items()), file=sys.stderr, flush=True
             )
 
-    for stage in STAGES:
-        train(
-            folder / "zinc250k.smi.gz",
-            options.out,
-            config=override(read_toml(options.config), [*stage, *options.set]),
-            leave_out=json.loads((folder / "zinc250k_test_index.json").read_text()),
-            workers=options.workers,
-            licence="weights: MIT. Data: ZINC (zinc.docking.org), free to use; please cite Irwin et al. 2012.",
-            progress=progress,
-        )
+    train(
+        folder / "zinc250k.smi.gz",
+        options.out,
+        config=override(read_toml(options.config), options.set),
+        leave_out=json.loads((folder / "zinc250k_test_index.json").read_text()),
+        workers=options.workers,
+        licence="weights: MIT. Data: ZINC (zinc.docking.org), free to use; please cite Irwin et al. 2012.",
+        progress=progress,
+    )
 
 
 if __name__ == "__main__":
