@@ -211,8 +211,9 @@ class Model:
         """n token rows drawn from p(x | z = 0); an empty string is drawn again."""
         rows: list[list[int]] = []
         while len(rows) < n:
-            nothing = torch.zeros(min(BATCH, n - len(rows)), self.vae.latent_tokens, self.vae.latent_size)
-            written = write(self.vae, nothing, temperature=1.0, generator=generator).tolist()
+            nothing = torch.zeros(1, self.vae.latent_tokens, self.vae.latent_size)
+            wanted = min(BATCH, n - len(rows))
+            written = write(self.vae, nothing, temperature=1.0, generator=generator, copies=wanted).tolist()
             rows += [ids for ids in ([i for i in row if i not in (PAD, EOS)] for row in written) if ids]
         return rows
 

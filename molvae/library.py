@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from molvae.chem import ALERT_CATALOGUES, alerts, parse, problems, properties, property_named
+from molvae.chem import ALERT_CATALOGUES, alerts, problems, properties, property_named
 from molvae.errors import ConfigError, nearest
 from molvae.randomness import child_seed
 from molvae.tables import write_table
@@ -290,13 +290,11 @@ class Candidate:
 
 def examine(plan: Plan, string: str) -> Candidate:
     """Read one SELFIES string and judge it, as far as the first filter that it does not pass."""
-    decoded = plan.vocabulary.derive(string)
-    if decoded.smiles is None:
+    decoded, mol = plan.vocabulary.read(string)
+    if decoded.smiles is None or mol is None:
         return Candidate("", False, {"valid": [_kind(decoded.reason)]})
     if not decoded.faithful and not plan.keep_unfaithful:
         return Candidate(decoded.smiles, False, {"faithful": [_kind(decoded.reason)]})
-    mol = parse(decoded.smiles)
-    assert mol is not None, "derive returns valid SMILES"
     known: dict[str, float] = {}
     for rule in plan.filters:
         if isinstance(rule, Bound):

@@ -22,7 +22,7 @@ from importlib.metadata import version
 
 import selfies
 
-from molvae.chem import canonical
+from molvae.chem import Mol, canonical, canonical_form
 from molvae.errors import CheckpointError, ConfigError
 from molvae.files import write_json
 from molvae.spelling import SPELLINGS, from_marks, selfies_symbols, to_marks
@@ -236,34 +236,39 @@ class Vocabulary:
         The SMILES that SELFIES derives is encoded again in the order it was written. Symbols that the grammar dropped
         (after a saturated atom, a ring to nowhere), bonds it lowered and branches it cut all change the result.
         """
+        return self.read(written)[0]
+
+    def read(self, written: str) -> tuple[Decoded, Mol | None]:
+        """What `derive` gives, and the molecule as RDKit's object, parsed from the canonical SMILES."""
         written, _, fault = written.partition("<")
         if fault:
-            beginning = self.derive(written)
+            beginning, mol = self.read(written)
             why = "cut at the length limit" if f"<{fault}".endswith(CUT) else fault.removesuffix(">")
-            return Decoded(beginning.selfies, beginning.smiles, False, why)
+            return Decoded(beginning.selfies, beginning.smiles, False, why), mol
         symbols = split(written)
         if not symbols:
-            return Decoded(written, None, False, "empty string" if not written else "not a SELFIES string")
+            return Decoded(written, None, False, "empty string" if not written else "not a SELFIES string"), None
         with constraint_table(self.constraints):
             try:
                 derived = selfies.decoder(written)
                 again = list(selfies.split_selfies(selfies.encoder(derived, strict=False))) if derived else []
             except (selfies.DecoderError, selfies.EncoderError) as error:
                 why = str(error).strip().splitlines()[0]
-                return Decoded(written, None, False, f"SELFIES cannot derive a molecule: {why}")
-        smiles = canonical(derived)
-        if smiles is None:
-            return Decoded(written, None, False, "not a valid molecule")
+                return Decoded(written, None, False, f"SELFIES cannot derive a molecule: {why}"), None
+        form = canonical_form(derived)
+        if form is None:
+            return Decoded(written, None, False, "not a valid molecule"), None
+        smiles, mol = form
         if "." in symbols:
-            return Decoded(written, smiles, False, "several fragments")
-        if again == symbols and (idle := _idle_marks(derived, smiles)):
-            return Decoded(written, smiles, False, idle)
-        if again == symbols:
-            return Decoded(written, smiles, True)
-        if len(again) < len(symbols):
-            return Decoded(written, smiles, False, f"{len(symbols) - len(again)} of {len(symbols)} symbols unused")
-        changed = next((f"{a} became {b}" for a, b in zip(symbols, again, strict=False) if a != b), "symbols were added")
-        return Decoded(written, smiles, False, f"repaired: {changed}")
+            reason = "several fragments"
+        elif again == symbols:
+            reason = _idle_marks(derived, smiles)
+        elif len(again) < len(symbols):
+            reason = f"{len(symbols) - len(again)} of {len(symbols)} symbols unused"
+        else:
+            changes = (f"{a} became {b}" for a, b in zip(symbols, again, strict=False) if a != b)
+            reason = f"repaired: {next(changes, 'symbols were added')}"
+        return Decoded(written, smiles, not reason, reason), mol
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `vocabulary.json`: the tokens, the constraint table, and the selfies version it was built under."""

@@ -2,7 +2,7 @@
 
 from molvae.chem.filters import ALERT_CATALOGUES, SANITY_REASONS, Alert, alerts, problems, ring_systems
 from molvae.chem.fingerprints import COUNT_KINDS, count_fingerprints, sparse_counts, tanimoto
-from molvae.chem.molecules import Mol, canonical, first_writing, parse, random_smiles, scaffold
+from molvae.chem.molecules import Mol, canonical, canonical_form, first_writing, parse, random_smiles, scaffold
 from molvae.chem.pharmacophores import pharmacophore
 from molvae.chem.properties import PROPERTIES, Property, properties, property_named
 from molvae.chem.standardise import standard_molecule, standardise
@@ -17,6 +17,7 @@ __all__ = [
     "Property",
     "alerts",
     "canonical",
+    "canonical_form",
     "count_fingerprints",
     "first_writing",
     "parse",

@@ -18,7 +18,13 @@ def parse(smiles: str) -> Mol | None:
 
 
 def canonical(molecule: str | Mol) -> str | None:
-    """Canonical isomeric SMILES of a SMILES string or molecule, or None if it is invalid.
+    """Canonical isomeric SMILES of a SMILES string or molecule, or None if it is invalid."""
+    form = canonical_form(molecule)
+    return None if form is None else form[0]
+
+
+def canonical_form(molecule: str | Mol) -> tuple[str, Mol] | None:
+    """The canonical isomeric SMILES and the molecule that is parsed from it, or None if there is none.
 
     The string is parsed again after writing until it is stable: RDKit's first canonical string of an unusual stereo
     molecule can differ from the string of its own re-parse, and a cache keyed by it would count that molecule twice.
@@ -29,8 +35,8 @@ def canonical(molecule: str | Mol) -> str | None:
     with rdBase.BlockLogs():
         smiles = Chem.MolToSmiles(mol)
         if smiles == molecule:
-            return smiles  # it was parsed from itself already
-        for _ in range(3):
+            return smiles, mol  # it was parsed from itself already
+        for _ in range(4):
             again = Chem.MolFromSmiles(smiles)
             if again is None:
                 return None
@@ -38,7 +44,7 @@ def canonical(molecule: str | Mol) -> str | None:
             if rewritten == smiles:
                 break
             smiles = rewritten
-    return smiles
+    return smiles, again
 
 
 def first_writing(molecule: str | Mol) -> str | None:

@@ -67,6 +67,8 @@ def generate(
     if properties is not None:
         columns = tuple(name.strip() for name in properties.split(",") if name.strip() not in ("", "none"))
     began = time.perf_counter()
+    workers = (n_cores() if n > FEW else 0) if workers is None else workers
+    leave_room(workers)
     with progress_bar("molecules") as progress:
         made = library.generate(
             n,
@@ -81,7 +83,7 @@ def generate(
             keep_unfaithful=keep_unfaithful,
             properties=columns,
             max_draws=max_draws,
-            workers=(n_cores() if n > FEW else 0) if workers is None else workers,
+            workers=workers,
             progress=progress,
         )
     for line in made.funnel.lines():
@@ -256,10 +258,23 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def leave_room(workers: int) -> None:
+    """Let the network of this process keep to half of the cores while worker processes need them too.
+
+    With a thread on every core, the threads that wait for each other (they spin) take the time of the workers.
+    """
+    if workers:
+        import torch
+
+        torch.set_num_threads(max(1, n_cores() // 2))
+
+
 def _load(model: str, n: int = 0) -> Any:
     import molvae
 
-    return molvae.load(model, workers=n_cores() if n > 2000 else 0)
+    workers = n_cores() if n > 2000 else 0
+    leave_room(workers)
+    return molvae.load(model, workers=workers)
 
 
 def _write(out: str, columns: dict[str, list[Any]]) -> None:

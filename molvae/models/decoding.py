@@ -43,29 +43,39 @@ def write(
     top_p: float = 1.0,
     generator: torch.Generator | None = None,
     max_length: int = MAX_LENGTH,
+    copies: int = 1,
 ) -> Tensor:
-    """z (B, K, D) -> ids (B, max_length) int64 on the CPU, padded after the end token.
+    """z (B, K, D) -> ids (B * copies, max_length) int64 on the CPU, padded after the end token.
 
+    copies: rows drawn at each z, one after the other. Those that have begun alike share a state, so that their first tokens
+    cost little.
     A row that has no end token after `max_length` tokens was cut there. Raises ConfigError for a temperature or top_p that
     makes no distribution.
     """
     if not (temperature >= 0.0 and 0.0 < top_p <= 1.0):
         raise ConfigError(f"temperature must be 0 or more and top_p in (0, 1], not {temperature} and {top_p}.")
     z = z.to(model.device)
-    written = torch.full((len(z), max_length), PAD, dtype=torch.long)
-    alive = torch.arange(len(z))
+    written = torch.full((len(z) * copies, max_length), PAD, dtype=torch.long)
+    alive = torch.arange(len(written), device=model.device)
     state = model.decoder.start(z, max_length)
     last = torch.full((len(z),), BOS, dtype=torch.long, device=model.device)
+    of = alive // copies  # the state of each row
     for t in range(max_length):
         logits, state = model.decoder.step(last, state)
-        last = choose(logits, temperature, top_p, generator)
-        written[alive, t] = last.cpu()
-        going = last != EOS
+        chosen = choose(logits if copies == 1 else logits[of], temperature, top_p, generator)
+        written[alive.cpu(), t] = chosen.cpu()
+        going = chosen != EOS
         if not bool(going.any()):
             break
-        if not bool(going.all()):
+        if copies > 1:
+            size = logits.shape[1]
+            beginnings, of = (of[going] * size + chosen[going]).unique(return_inverse=True)
+            state, last, alive = keep_rows(state, beginnings // size), beginnings % size, alive[going]
+        elif not bool(going.all()):
             rows = going.nonzero()[:, 0]
-            state, last, alive = keep_rows(state, rows), last[rows], alive[rows.cpu()]
+            state, last, alive = keep_rows(state, rows), chosen[rows], alive[rows]
+        else:
+            last = chosen
     return written
 
 

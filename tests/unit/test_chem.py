@@ -14,6 +14,7 @@ from molvae.chem import (
     COUNT_KINDS,
     PROPERTIES,
     canonical,
+    canonical_form,
     count_fingerprints,
     parse,
     pharmacophore,
@@ -46,6 +47,15 @@ def test_canonical_is_the_same_for_every_way_of_writing_a_molecule():
         written = {canonical(Chem.MolToSmiles(mol, doRandom=True)) for _ in range(20)}
         assert written == {Chem.MolToSmiles(mol)}
     assert canonical("C1CC") is None
+
+
+@pytest.mark.parametrize("smiles", [*SMILES, "OC(=O)c1ccccc1OC(C)=O", "C1=CC=CC=C1", "[H]C([H])([H])[C@](F)(Cl)Br"])
+def test_the_canonical_form_is_parsed_from_itself(smiles):
+    written, mol = canonical_form(smiles)
+    assert written == canonical(smiles) == canonical(written) == Chem.MolToSmiles(Chem.MolFromSmiles(smiles))
+    order = [atom.GetAtomicNum() for atom in Chem.MolFromSmiles(written).GetAtoms()]
+    assert [atom.GetAtomicNum() for atom in mol.GetAtoms()] == order
+    assert canonical_form("C1CC") is canonical_form("") is None
 
 
 def test_canonical_keeps_stereo_and_isotopes_apart():

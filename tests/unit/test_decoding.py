@@ -124,6 +124,18 @@ def test_a_batch_writes_what_each_row_writes_alone(kind, size):
     assert torch.equal(together, alone)
 
 
+@pytest.mark.parametrize("kind, size", [("gru", {"hidden": 48}), ("transformer", {"width": 32, "heads": 2})])
+def test_copies_are_drawn_as_rows_of_the_same_latent_are(kind, size):
+    torch.manual_seed(5)
+    model = MODELS.build("vae", {"latent": 4, "decoder": kind, "decoder_settings": size}, 12).eval()
+    with torch.no_grad():
+        model.decoder.head.weight.mul_(4.0)
+    z = torch.randn(3, 1, 4)
+    copies = write(model, z, temperature=1.0, generator=torch_stream(6), max_length=15, copies=20)
+    rows = write(model, z.repeat_interleave(20, 0), temperature=1.0, generator=torch_stream(6), max_length=15)
+    assert torch.equal(copies, rows) and len({tuple(row) for row in copies.tolist()}) > 20
+
+
 def test_greedy_writing_maximises_each_step_of_teacher_forcing():
     torch.manual_seed(4)
     model = MODELS.build("vae", {"latent": 4}, 12).eval()

@@ -79,7 +79,7 @@ def test_decoding_gives_a_molecule_a_row_with_its_reason(small_model, z):
         assert d.faithful == (d.reason == "")
         assert d.smiles is None or d.smiles == canonical(d.smiles)
     assert sum(d.smiles == canonical(s) for d, s in zip(decoded, SMILES, strict=True)) > 60
-    assert small_model.write(z) == [d.selfies for d in decoded]
+    assert [text.partition("<")[0] for text in small_model.write(z)] == [d.selfies for d in decoded]
 
 
 def test_each_row_decodes_alone_as_it_does_among_others(small_model, z):

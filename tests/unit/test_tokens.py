@@ -175,6 +175,14 @@ def test_repairs_are_noticed(vocabulary, text, smiles, reason):
     assert (decoded.smiles, decoded.faithful, decoded.reason) == (Chem.CanonSmiles(smiles), False, reason)
 
 
+def test_reading_gives_the_molecule_too(vocabulary, written):
+    for text in [*written[:20], "[C][=C][F][C]", "[C][O<fault>"]:
+        decoded, mol = vocabulary.read(text)
+        assert decoded == vocabulary.derive(text)
+        assert (mol is None) == (decoded.smiles is None)
+        assert mol is None or Chem.MolToSmiles(mol) == decoded.smiles
+
+
 def test_one_symbol_too_many_shows_on_any_drug(vocabulary, written):
     """Symbols that cannot act, added to true strings: none may pass for faithful."""
     for text in written:
