@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 DEFAULT_PROPERTIES = ("QED", "logP", "SA", "MW", "TPSA", "HBD", "HBA", "rings", "rotatable_bonds")
 FILTER_NAMES = ("sane", "alerts", *ALERT_CATALOGUES)
 
-_FIRST_BLOCK, _LARGEST_BLOCK = 128, 512  # strings drawn at once; the schedule does not depend on n, so -n 10 begins -n 1000
-_SHARE = 128  # strings a job for a worker
-_AHEAD = 3  # blocks a worker pool may be behind the network
+_FIRST_BLOCK, _LARGEST_BLOCK = 128, 256  # strings drawn at once; the schedule does not depend on n, so -n 10 begins -n 1000
+_SHARE = 64  # strings a job for a worker
+_AHEAD = 8  # jobs a worker that the network may be ahead
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,12 @@ def generate(
         z = model.sample_latents(size, seed=child_seed(seed, "library", block), prior=prior)
         return model.write(z, temperature=temperature, top_p=top_p, seed=child_seed(seed, "library", block, "decode"))
 
-    with _stream(draw, order, limit, workers) as candidates:
+    def is_enough(n_waiting: int) -> bool:
+        """Whether what is drawn already will do, if the share that passes stays as it was."""
+        drawn = funnel.left["drawn"]
+        return len(kept) + n_waiting * (len(kept) / drawn if drawn else 1.0) >= n
+
+    with _stream(draw, order, limit, workers, is_enough) as candidates:
         for candidate in candidates:
             if _passes(candidate, funnel, seen, model.is_training_molecule if novel else None, unique):
                 kept.append(candidate)
@@ -337,25 +342,28 @@ def _examine_share(strings: Sequence[str]) -> list[Candidate]:
 
 
 @contextmanager
-def _stream(draw: Callable[[int, int], list[str]], plan: Plan, limit: int, workers: int) -> Iterator[Iterator[Candidate]]:
+def _stream(
+    draw: Callable[[int, int], list[str]], plan: Plan, limit: int, workers: int, is_enough: Callable[[int], bool]
+) -> Iterator[Iterator[Candidate]]:
     """Candidates in the order in which they are drawn, at most `limit`; what was drawn ahead is dropped on leaving."""
     if not workers:
         yield (examine(plan, string) for _, strings in _blocks(draw, limit) for string in strings)
         return
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(plan,))
     try:
-        yield _pooled(pool, draw, limit, workers)
+        yield _pooled(pool, _blocks(draw, limit), _AHEAD * workers, is_enough)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _pooled(
-    pool: ProcessPoolExecutor, draw: Callable[[int, int], list[str]], limit: int, workers: int
+    pool: ProcessPoolExecutor, blocks: Iterator[tuple[int, list[str]]], ahead: int, is_enough: Callable[[int], bool]
 ) -> Iterator[Candidate]:
+    """Draw while the workers are busy, at most `ahead` jobs more than they have done, and no more than will be enough."""
     waiting: deque[Future[list[Candidate]]] = deque()
-    for _, strings in _blocks(draw, limit):
+    for _, strings in blocks:
         waiting.extend(pool.submit(_examine_share, strings[i : i + _SHARE]) for i in range(0, len(strings), _SHARE))
-        while waiting and (waiting[0].done() or len(waiting) > _AHEAD * workers * _LARGEST_BLOCK // _SHARE):
+        while waiting and (waiting[0].done() or len(waiting) > ahead or is_enough(_SHARE * len(waiting))):
             yield from waiting.popleft().result()
     while waiting:
         yield from waiting.popleft().result()
