@@ -150,7 +150,7 @@ def test_two_workers_share_what_waits(tmp_path: Path) -> None:
         list(pool.measure(["C"] * 64))
         before = len(sizes(tmp_path / "sizes"))
         list(pool.measure(["C"] * 4))
-    assert sizes(tmp_path / "sizes")[before:] == [2, 1, 1], "half of what waits for each that asks"
+    assert sorted(sizes(tmp_path / "sizes")[before:]) == [1, 1, 2], "half of what waits for each that asks"
 
 
 def test_workers_are_other_processes_and_are_kept() -> None:
