@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DEFAULT_PROPERTIES = ("QED", "logP", "SA", "MW", "TPSA", "HBD", "HBA", "rings", "rotatable_bonds")
 FILTER_NAMES = ("sane", "alerts", *ALERT_CATALOGUES)
 
-_FIRST_BLOCK, _LARGEST_BLOCK = 128, 256  # strings drawn at once; the schedule does not depend on n, so -n 10 begins -n 1000
+_FIRST_BLOCK, _LARGEST_BLOCK = 128, 512  # strings drawn at once; the schedule does not depend on n, so -n 10 begins -n 1000
 _SHARE = 64  # strings a job for a worker
 _AHEAD = 8  # jobs a worker that the network may be ahead
 

@@ -8,6 +8,7 @@ give its numbers. Shapes: T steps, B rows, H units, I inputs; gates in torch's o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -111,15 +112,18 @@ class GRULayer(nn.Module):
         gates, rows = self.input_gates(x), self.row_gates(context)
         wide = torch.promote_types(gates.dtype, torch.float32)
         low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else wide
-        if not torch.is_grad_enabled():
-            return self._run(gates.to(wide) + rows.to(wide), h.to(wide))
         return _Recurrence.apply(gates.to(wide), rows.to(wide), h.to(wide), self.gru.weight_hh_l0, self.gru.bias_hh_l0, low)
 
-    def _run(self, gates: Tensor, h: Tensor) -> Tensor:
-        """Every step in turn, for when no gradient is wanted: gates (T, B, 3H), overwritten, h (B, H) -> (T, B, H)."""
-        outputs = h.new_empty(*gates.shape[:2], self.hidden)
-        for t in range(len(gates)):
-            outputs[t] = h = self.step(gates[t], h)
+    def run(self, gates: Callable[[int, int], Tensor], counts: Sequence[int], h: Tensor) -> Tensor:
+        """Every step in turn, for when no gradient is wanted and the longest rows come first.
+
+        gates(t, n): the gates (n, 3H) of the first n rows at step t; they are overwritten.  h: (B, H) first state.
+        counts: rows that still go on at each step; only they are computed.
+        Returns (T, B, H), zeros where a row has ended.
+        """
+        outputs = h.new_zeros(len(counts), *h.shape)
+        for t, n in enumerate(counts):
+            outputs[t, :n] = h = self.step(gates(t, n), h[:n])
         return outputs
 
     def step(self, gates: Tensor, h: Tensor) -> Tensor:

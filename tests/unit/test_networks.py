@@ -50,6 +50,15 @@ def test_the_gru_encoder_is_torchs_bidirectional_gru():
     torch.testing.assert_close(encoder(ROWS), pool(states, mask), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_gru_encoder_reads_the_same_without_gradients(layers):
+    torch.manual_seed(1)
+    encoder = ENCODERS.build("gru", {**SMALL["gru"], "layers": layers}, V).eval()
+    with torch.no_grad():
+        read = encoder(ROWS)
+    torch.testing.assert_close(read, encoder(ROWS).detach(), rtol=1e-5, atol=1e-5)
+
+
 def test_attention_is_torchs():
     torch.manual_seed(0)
     ours = Attention(16, 4)
