@@ -77,7 +77,7 @@ def qed(mol: Mol) -> float:
         mol,
         qedProperties=QED.QEDproperties(
             MW=Descriptors.MolWt(mol),
-            ALOGP=Crippen.MolLogP(mol),
+            ALOGP=logp(mol),
             HBA=sum(len(mol.GetSubstructMatches(pattern)) for pattern in QED.Acceptors),
             HBD=descriptors.CalcNumHBD(mol),
             PSA=descriptors.CalcTPSA(mol),
@@ -88,8 +88,15 @@ def qed(mol: Mol) -> float:
     )
 
 
+def logp(mol: Mol) -> float:
+    """Wildman-Crippen logP; kept with the molecule, since QED asks too and RDKit adds the hydrogens for each question."""
+    if not mol.HasProp("_logP"):
+        mol.SetDoubleProp("_logP", Crippen.MolLogP(mol), computed=True)
+    return mol.GetDoubleProp("_logP")
+
+
 def rotatable_bonds(mol: Mol) -> int:
-    """Rotatable bonds by RDKit's strict definition; kept with the molecule, as RDKit keeps logP and TPSA: QED asks too."""
+    """Rotatable bonds by RDKit's strict definition; kept with the molecule, since QED asks too."""
     if not mol.HasProp("_rotatableBonds"):
         n = descriptors.CalcNumRotatableBonds(mol, descriptors.NumRotatableBondsOptions.Strict)
         mol.SetIntProp("_rotatableBonds", n, computed=True)
@@ -98,7 +105,7 @@ def rotatable_bonds(mol: Mol) -> int:
 
 PROPERTIES: dict[str, Property] = {
     "QED": Property(qed, "0 to 1", "quantitative estimate of drug-likeness"),
-    "logP": Property(Crippen.MolLogP, "log10 ratio", "Wildman-Crippen octanol-water partition; larger is more lipophilic"),
+    "logP": Property(logp, "log10 ratio", "Wildman-Crippen octanol-water partition; larger is more lipophilic"),
     "SA": Property(sa_score, "1 to 10", "synthetic accessibility; 1 is easy to make"),
     "NP": Property(np_score, "-5 to 5", "natural-product likeness"),
     "TPSA": Property(descriptors.CalcTPSA, "square angstrom", "topological polar surface area of N and O"),
