@@ -1,14 +1,12 @@
 """generate(): a library of exactly n molecules drawn from a model, each stage of attrition counted, with reasons.
 
-What "valid", "faithful" and "sane" mean is said in `tokens` and `chem.filters`. The network draws blocks of strings while
-worker processes turn the strings of earlier blocks into molecules and properties.
+The network draws blocks of strings while worker processes turn the strings of earlier blocks into molecules and properties
+(`candidates`).
 """
 
 from __future__ import annotations
 
 import os
-import re
-import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from molvae.chem import ALERT_CATALOGUES, alerts, problems, properties, property_named
-from molvae.errors import ConfigError, nearest
+from molvae.candidates import Candidate, Plan, begin, examine, examine_share, read_filters
+from molvae.chem import property_named
+from molvae.errors import ConfigError
 from molvae.randomness import child_seed
 from molvae.tables import write_table
-from molvae.tokens import Vocabulary
 
 if TYPE_CHECKING:
     import pandas
@@ -31,57 +29,10 @@ if TYPE_CHECKING:
     from molvae.generation import Model
 
 DEFAULT_PROPERTIES = ("QED", "logP", "SA", "MW", "TPSA", "HBD", "HBA", "rings", "rotatable_bonds")
-FILTER_NAMES = ("sane", "alerts", *ALERT_CATALOGUES)
 
 _FIRST_BLOCK, _LARGEST_BLOCK = 128, 512  # strings drawn at once; the schedule does not depend on n, so -n 10 begins -n 1000
 _SHARE = 64  # strings a job for a worker
 _AHEAD = 8  # jobs a worker that the network may be ahead
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A bound on a property, such as SA<=4."""
-
-    property: str
-    operator: str
-    value: float
-
-    def holds(self, value: float) -> bool:
-        """Whether `value` meets the bound; NaN never does."""
-        match self.operator:
-            case "<=":
-                return value <= self.value
-            case ">=":
-                return value >= self.value
-            case "<":
-                return value < self.value
-            case _:
-                return value > self.value
-
-    def __str__(self) -> str:
-        return f"{self.property}{self.operator}{self.value:g}"
-
-
-Filter = str | Bound
-
-
-def read_filters(texts: Sequence[str]) -> list[Filter]:
-    """Filters from text: "sane", "alerts", one catalogue of alerts ("PAINS"), or a bound on a property ("SA<=4").
-
-    One text may hold several, separated by commas. Raises ConfigError or UnknownName with the nearest name.
-    """
-    filters: list[Filter] = []
-    for text in (part.strip() for given in texts for part in given.split(",")):
-        if match := re.fullmatch(r"(\w+)\s*(<=|>=|<|>)\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)", text):
-            property_named(match.group(1))
-            filters.append(Bound(match.group(1), match.group(2), float(match.group(3))))
-        elif text in FILTER_NAMES:
-            filters.append(text)
-        else:
-            raise ConfigError(
-                f"no filter {text!r}.{nearest(text, FILTER_NAMES)} Use {', '.join(FILTER_NAMES)}, or a bound such as SA<=4."
-            )
-    return list(dict.fromkeys(filters))
 
 
 @dataclass
@@ -269,87 +220,15 @@ def _shortfall(n: int, n_kept: int, funnel: Funnel) -> str:
     )
 
 
-# -- strings to molecules: the part that workers do. Nothing here imports torch, so that a worker starts fast.
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to do with a string: how to read it, what to ask of the molecule, what to compute."""
-
-    vocabulary: Vocabulary
-    filters: tuple[Filter, ...]
-    properties: tuple[str, ...]
-    ring_systems: frozenset[str] | None
-    keep_unfaithful: bool
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One drawn string. failed: stage -> reasons, for the first stage that it does not pass, if there is one."""
-
-    smiles: str
-    faithful: bool
-    failed: dict[str, list[str]]
-    properties: dict[str, float] = field(default_factory=dict)
-
-
-def examine(plan: Plan, string: str) -> Candidate:
-    """Read one SELFIES string and judge it, as far as the first filter that it does not pass."""
-    decoded, mol = plan.vocabulary.read(string)
-    if decoded.smiles is None or mol is None:
-        return Candidate("", False, {"valid": [_kind(decoded.reason)]})
-    if not decoded.faithful and not plan.keep_unfaithful:
-        return Candidate(decoded.smiles, False, {"faithful": [_kind(decoded.reason)]})
-    known: dict[str, float] = {}
-    for rule in plan.filters:
-        if isinstance(rule, Bound):
-            value = known.setdefault(rule.property, property_named(rule.property).function(mol))
-            reasons = [] if rule.holds(value) else [f"{rule.property} is {'higher' if rule.operator[0] == '<' else 'lower'}"]
-        elif rule == "sane":
-            reasons = problems(mol, plan.ring_systems)
-        else:
-            found = alerts(mol, ALERT_CATALOGUES if rule == "alerts" else (rule,))
-            reasons = list(dict.fromkeys(f"{alert.name} ({alert.catalogue})" for alert in found))
-        if reasons:
-            return Candidate(decoded.smiles, decoded.faithful, {str(rule): reasons})
-    wanted = properties(mol, [name for name in plan.properties if name not in known])
-    values = {name: _rounded(name, (known | wanted)[name]) for name in plan.properties}
-    return Candidate(decoded.smiles, decoded.faithful, {}, values)
-
-
-def _rounded(name: str, value: float) -> float | int:
-    """Counts as whole numbers, everything else to four decimals, more than any of these models of a property deserves."""
-    return int(value) if property_named(name).unit in ("count", "elementary charge") else round(float(value), 4)
-
-
-def _kind(reason: str) -> str:
-    """A reason without its numbers and symbols, so that alike reasons are counted together."""
-    return re.sub(r"^\d+ (of \d+ )?", "", reason.split(":")[0])
-
-
-_plan: Plan | None = None  # of a worker process, set once when it starts
-
-
-def _begin(plan: Plan) -> None:
-    global _plan
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    _plan = plan
-
-
-def _examine_share(strings: Sequence[str]) -> list[Candidate]:
-    assert _plan is not None, "a worker is given its plan when it starts"
-    return [examine(_plan, string) for string in strings]
-
-
 @contextmanager
 def _stream(
     draw: Callable[[int, int], list[str]], plan: Plan, limit: int, workers: int, is_enough: Callable[[int], bool]
 ) -> Iterator[Iterator[Candidate]]:
     """Candidates in the order in which they are drawn, at most `limit`; what was drawn ahead is dropped on leaving."""
     if not workers:
-        yield (examine(plan, string) for _, strings in _blocks(draw, limit) for string in strings)
+        yield (one for _, strings in _blocks(draw, limit) for part in _shares(strings) for one in examine(plan, part))
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(plan,))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin, initargs=(plan,))
     try:
         yield _pooled(pool, _blocks(draw, limit), _AHEAD * workers, is_enough)
     finally:
@@ -362,11 +241,15 @@ def _pooled(
     """Draw while the workers are busy, at most `ahead` jobs more than they have done, and no more than will be enough."""
     waiting: deque[Future[list[Candidate]]] = deque()
     for _, strings in blocks:
-        waiting.extend(pool.submit(_examine_share, strings[i : i + _SHARE]) for i in range(0, len(strings), _SHARE))
+        waiting.extend(pool.submit(examine_share, part) for part in _shares(strings))
         while waiting and (waiting[0].done() or len(waiting) > ahead or is_enough(_SHARE * len(waiting))):
             yield from waiting.popleft().result()
     while waiting:
         yield from waiting.popleft().result()
+
+
+def _shares(strings: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (strings[i : i + _SHARE] for i in range(0, len(strings), _SHARE))
 
 
 def _blocks(draw: Callable[[int, int], list[str]], limit: int) -> Iterator[tuple[int, list[str]]]:

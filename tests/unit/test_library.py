@@ -9,8 +9,9 @@ from rdkit import Chem
 from rdkit.Chem import QED, Crippen, rdMolDescriptors
 
 import molvae
+from molvae.candidates import Bound, read_filters
 from molvae.errors import ConfigError, UnknownName
-from molvae.library import Bound, Library, generate, read_filters
+from molvae.library import Library, generate
 from molvae.tables import read_molecules
 from molvae.tokens import Vocabulary
 

@@ -1,0 +1,163 @@
+"""Candidates: what a drawn string is, judged by filters. The part of `generate` that worker processes do.
+
+Nothing here imports torch, so that a worker starts fast. What "faithful" and "sane" mean is said in `tokens` and
+`chem.filters`.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from molvae.chem import ALERT_CATALOGUES, Mol, alerts, problems, property_named
+from molvae.errors import ConfigError, nearest
+from molvae.tokens import Decoded, Vocabulary
+
+FILTER_NAMES = ("sane", "alerts", *ALERT_CATALOGUES)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A bound on a property, such as SA<=4."""
+
+    property: str
+    operator: str
+    value: float
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` meets the bound; NaN never does."""
+        match self.operator:
+            case "<=":
+                return value <= self.value
+            case ">=":
+                return value >= self.value
+            case "<":
+                return value < self.value
+            case _:
+                return value > self.value
+
+    def __str__(self) -> str:
+        return f"{self.property}{self.operator}{self.value:g}"
+
+
+Filter = str | Bound
+
+
+def read_filters(texts: Sequence[str]) -> list[Filter]:
+    """Filters from text: "sane", "alerts", one catalogue of alerts ("PAINS"), or a bound on a property ("SA<=4").
+
+    One text may hold several, separated by commas. Raises ConfigError or UnknownName with the nearest name.
+    """
+    filters: list[Filter] = []
+    for text in (part.strip() for given in texts for part in given.split(",")):
+        if match := re.fullmatch(r"(\w+)\s*(<=|>=|<|>)\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)", text):
+            property_named(match.group(1))
+            filters.append(Bound(match.group(1), match.group(2), float(match.group(3))))
+        elif text in FILTER_NAMES:
+            filters.append(text)
+        else:
+            raise ConfigError(
+                f"no filter {text!r}.{nearest(text, FILTER_NAMES)} Use {', '.join(FILTER_NAMES)}, or a bound such as SA<=4."
+            )
+    return list(dict.fromkeys(filters))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with a string: how to read it, what to ask of the molecule, what to compute."""
+
+    vocabulary: Vocabulary
+    filters: tuple[Filter, ...]
+    properties: tuple[str, ...]
+    ring_systems: frozenset[str] | None
+    keep_unfaithful: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One drawn string. failed: stage -> reasons, for the first stage that it does not pass, if there is one."""
+
+    smiles: str
+    faithful: bool
+    failed: dict[str, list[str]]
+    properties: dict[str, float] = field(default_factory=dict)
+
+
+def examine(plan: Plan, strings: Sequence[str]) -> list[Candidate]:
+    """Read SELFIES strings and judge them, each as far as the first filter that it does not pass.
+
+    A step is taken for all strings before the next one begins: what it needs stays in the processor's cache, which saves a
+    quarter of the time.
+    """
+    read = [plan.vocabulary.read(string) for string in strings]
+    failed = [_unfit(plan, decoded) for decoded, _ in read]
+    values: list[dict[str, float]] = [{} for _ in read]
+
+    def passing() -> list[tuple[int, Mol]]:
+        return [(i, mol) for i, (_, mol) in enumerate(read) if mol is not None and not failed[i]]
+
+    for rule in plan.filters:
+        for i, mol in passing():
+            if reasons := _reasons(plan, rule, mol, values[i]):
+                failed[i] = {str(rule): reasons}
+    for name in plan.properties:
+        for i, mol in passing():
+            if name not in values[i]:
+                values[i][name] = property_named(name).function(mol)
+    return [
+        Candidate(
+            decoded.smiles or "",
+            decoded.faithful,
+            fault,
+            {} if fault else {name: _rounded(name, known[name]) for name in plan.properties},
+        )
+        for (decoded, _), fault, known in zip(read, failed, values, strict=True)
+    ]
+
+
+def _unfit(plan: Plan, decoded: Decoded) -> dict[str, list[str]]:
+    """Stage and reason for a string that no filter needs to see; empty for any other."""
+    if decoded.smiles is None:
+        return {"valid": [_kind(decoded.reason)]}
+    return {} if decoded.faithful or plan.keep_unfaithful else {"faithful": [_kind(decoded.reason)]}
+
+
+def _reasons(plan: Plan, rule: Filter, mol: Mol, known: dict[str, float]) -> list[str]:
+    """Why a molecule does not pass a filter; a property that has to be computed is added to `known`."""
+    if isinstance(rule, Bound):
+        if rule.property not in known:
+            known[rule.property] = property_named(rule.property).function(mol)
+        side = "higher" if rule.operator[0] == "<" else "lower"
+        return [] if rule.holds(known[rule.property]) else [f"{rule.property} is {side}"]
+    if rule == "sane":
+        return problems(mol, plan.ring_systems)
+    found = alerts(mol, ALERT_CATALOGUES if rule == "alerts" else (rule,))
+    return list(dict.fromkeys(f"{alert.name} ({alert.catalogue})" for alert in found))
+
+
+def _rounded(name: str, value: float) -> float | int:
+    """Counts as whole numbers, everything else to four decimals, more than any of these models of a property deserves."""
+    return int(value) if property_named(name).unit in ("count", "elementary charge") else round(float(value), 4)
+
+
+def _kind(reason: str) -> str:
+    """A reason without its numbers and symbols, so that alike reasons are counted together."""
+    return re.sub(r"^\d+ (of \d+ )?", "", reason.split(":")[0])
+
+
+_plan: Plan | None = None  # of a worker process, set once when it starts
+
+
+def begin(plan: Plan) -> None:
+    """Give a worker process its plan."""
+    global _plan
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    _plan = plan
+
+
+def examine_share(strings: Sequence[str]) -> list[Candidate]:
+    """`examine` by the plan of this worker process."""
+    assert _plan is not None, "a worker is given its plan when it starts"
+    return examine(_plan, strings)
