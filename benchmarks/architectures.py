@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, data_option, markdown, provenance, write_csv, zinc_split
+from common import RESULTS, data_option, markdown, provenance, run_script, write_csv, zinc_split
 
 from molvae.config import override, read_toml, settings
 from molvae.datasets import tokenise
@@ -93,4 +93,4 @@ def learn(smiles: list[str], changes: list[str], molecules: int, seed: int) -> l
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from molvae.checkpoint import find
 from molvae.datasets import read_smiles
-from molvae.errors import DataError
+from molvae.errors import DataError, MolvaeError
 from molvae.files import atomic_path, file_hash
 
 RESULTS = Path(__file__).parent / "results"
@@ -56,6 +56,16 @@ def zinc_split(folder: Path | None) -> Split:
     held_out = set(test)
     train = [text for i, text in enumerate(rows) if i not in held_out]
     return Split(train, [rows[i] for i in test], file_hash(Path(folder) / ZINC))
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script: a user's mistake ends in one sentence, Ctrl-C in silence."""
+    try:
+        main()
+    except MolvaeError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def model_hash(name: str) -> str:

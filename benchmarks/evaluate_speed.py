@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import sys
 import time
 from pathlib import Path
 
-from common import RESULTS, data_option, provenance, table, write_csv, zinc_split
+from common import RESULTS, data_option, provenance, run_script, table, write_csv, zinc_split
 
 from molvae.cli.generation import n_cores
-from molvae.errors import MolvaeError
 from molvae.evaluation.evaluate import evaluate
 from molvae.randomness import stream
 
@@ -100,9 +98,4 @@ def _cpu() -> float:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MolvaeError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(os.EX_TEMPFAIL)
+    run_script(main)

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from common import RESULTS, data_option, model_hash, provenance, show_progress, table, write_csv, zinc_split
+from common import RESULTS, data_option, model_hash, provenance, run_script, show_progress, table, write_csv, zinc_split
 from rdkit import Chem
 
 import molvae
@@ -105,4 +105,4 @@ def measured(
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,13 +20,23 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, Split, data_option, model_hash, provenance, show_progress, table, write_csv, zinc_split
+from common import (
+    RESULTS,
+    Split,
+    data_option,
+    model_hash,
+    provenance,
+    run_script,
+    show_progress,
+    table,
+    write_csv,
+    zinc_split,
+)
 from ngram import NGram
 
 from molvae.checkpoint import find
 from molvae.chem import canonical
 from molvae.datasets import tokenise
-from molvae.errors import MolvaeError
 from molvae.evaluation.fcd import Activations, chemnet_activations, frechet_distance, reference_activations
 from molvae.evaluation.reconstruction import reconstruction
 from molvae.evaluation.samples import sample_metrics
@@ -156,9 +164,4 @@ def _finite(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MolvaeError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(os.EX_TEMPFAIL)
+    run_script(main)

@@ -23,13 +23,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import RESULTS, data_option, provenance, table, write_csv
+from common import RESULTS, data_option, provenance, run_script, table, write_csv
 from rdkit import Chem
 
 from molvae.cli.generation import n_cores
 from molvae.dataset_files import open_dataset
 from molvae.datasets import read_smiles
-from molvae.errors import DataError, MolvaeError
+from molvae.errors import DataError
 from molvae.files import file_hash
 from molvae.randomness import stream
 
@@ -144,7 +144,4 @@ def _resident(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MolvaeError as error:
-        sys.exit(f"error: {error}")
+    run_script(main)

@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections import Counter
 from pathlib import Path
 from statistics import fmean, stdev
 
 import pandas as pd
-from common import RESULTS, machine, markdown, model_hash, provenance, write_csv
+from common import RESULTS, machine, markdown, model_hash, provenance, run_script, write_csv
 
-from molvae.errors import MolvaeError
 from molvae.evaluation.search import auc_top_k, best_molecules, distinct_scaffolds, top_k
 from molvae.files import EventLog, write_json
 
@@ -137,9 +134,4 @@ def _spread(values: list[float], digits: int) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MolvaeError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(os.EX_TEMPFAIL)
+    run_script(main)

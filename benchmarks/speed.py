@@ -12,7 +12,6 @@ time in which a strategy proposes its next batch, divided by the batch, when it 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -23,13 +22,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, data_option, provenance, table, write_csv, zinc_split
+from common import RESULTS, data_option, provenance, run_script, table, write_csv, zinc_split
 
 from molvae.checkpoint import find
 from molvae.chem import canonical, parse
 from molvae.chem.properties import properties
 from molvae.datasets import tokenise
-from molvae.errors import MolvaeError
 from molvae.history import Evaluation, History
 from molvae.models.sequence_vae import MODELS
 from molvae.randomness import stream
@@ -205,9 +203,4 @@ def _wait(device: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MolvaeError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(os.EX_TEMPFAIL)
+    run_script(main)

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import torch
+from common import run_script
 
 from molvae.config import override, read_toml
 from molvae.experiment import train
@@ -54,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 
 import molvae
-from molvae.dataset_encoding import LARGEST_VOCABULARY, learn_vocabulary, write_tokens
+from molvae.dataset_encoding import learn_vocabulary, write_tokens
 from molvae.dataset_files import CARD, FORMAT, MOLECULES, REJECTED, VOCABULARY, Dataset, open_dataset
 from molvae.dataset_rows import FirstPass, Source, standardise_sources
 from molvae.derivation import Standard
@@ -33,6 +33,7 @@ from molvae.sniffing import sniff
 from molvae.spelling import SPELLINGS
 from molvae.splits import TEST, TRAIN, VALIDATION, GivenSplit, random_split, scaffold_split
 from molvae.tables import reading
+from molvae.tokens import LARGEST_VOCABULARY
 
 log = logging.getLogger(__name__)
 

@@ -18,18 +18,18 @@ import pyarrow
 from pyarrow import parquet
 
 from molvae.chem import PROPERTIES
+from molvae.dataset_files import RowGroups
 from molvae.derivation import Segmented, measure_properties, segment_rows
 from molvae.errors import ConfigError
 from molvae.processes import in_order, in_processes
 from molvae.randomness import stream
 from molvae.splits import PARTS, TRAIN
-from molvae.tokens import MAX_LENGTH, Vocabulary, spell
+from molvae.tokens import LARGEST_VOCABULARY, MAX_LENGTH, Vocabulary, spell
 from molvae.words import SAMPLE, learn_words
 
 GROUP = 65_536  # rows of a Parquet row group
 SEGMENTED = 2000  # rows a job
 MEASURED = 2000  # molecules whose properties are measured for the card
-LARGEST_VOCABULARY = 30_000  # token ids are int16
 
 SCHEMA = pyarrow.schema(
     {
@@ -114,9 +114,9 @@ def write_tokens(
             out.add(
                 [columns["row"][i] for i in rows],
                 [columns["smiles"][i] for i in rows],
-                chunk.ids,
-                chunk.lengths[kept],
-                here[kept],
+                [chunk.ids],
+                [chunk.lengths[kept]],
+                [here[kept]],
             )
             for line, text, reason, file in zip(columns["line"], columns["input"], reasons, columns["file"], strict=True):
                 if reason:
@@ -129,44 +129,25 @@ def write_tokens(
     return tally.card(sample, workers)
 
 
-class _Molecules:
-    """`molecules.parquet`, written in whole row groups."""
+class _Molecules(RowGroups):
+    """`molecules.parquet`: of each chunk of molecules rows, SMILES, [ids], [lengths] and [parts]."""
 
     def __init__(self, path: Path) -> None:
-        self._file = parquet.ParquetWriter(
-            path, SCHEMA, compression="zstd", use_dictionary=["split"], store_schema=True, write_statistics=False
-        )
-        self._columns: tuple[list[Any], ...] = ([], [], [], [], [])
+        super().__init__(path, SCHEMA, GROUP, use_dictionary=["split"], store_schema=True, write_statistics=False)
+        self._columns = ([], [], [], [], [])  # what `add` brings; `arrays` makes four columns of these five
 
-    def __enter__(self) -> _Molecules:
-        return self
-
-    def add(self, rows: list[int], smiles: list[str], ids: np.ndarray, lengths: np.ndarray, parts: np.ndarray) -> None:
-        """Append molecules."""
-        for column, values in zip(self._columns, (rows, smiles, [ids], [lengths], [parts]), strict=True):
-            column += values
-        if len(self._columns[0]) >= GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        rows, smiles, ids, lengths, parts = self._columns
+    def arrays(self, columns: Sequence[list[Any]]) -> list[pyarrow.Array]:
+        """Row, SMILES, tokens as lists, split as a dictionary."""
+        rows, smiles, ids, lengths, parts = columns
         offsets = np.concatenate([[0], np.concatenate([np.zeros(0, np.int64), *lengths]).cumsum()])
         flat = np.concatenate([np.zeros(0, np.int16), *ids])
         codes = np.concatenate([np.zeros(0, np.int8), *parts])
-        columns = [
+        return [
             pyarrow.array(rows, pyarrow.int64()),
             pyarrow.array(smiles, pyarrow.string()),
             pyarrow.ListArray.from_arrays(pyarrow.array(offsets, pyarrow.int32()), pyarrow.array(flat)),
             pyarrow.DictionaryArray.from_arrays(pyarrow.array(codes), pyarrow.array(PARTS)),
         ]
-        self._file.write_table(pyarrow.Table.from_arrays(columns, schema=SCHEMA), row_group_size=len(rows) or None)
-        for column in self._columns:
-            column.clear()
-
-    def __exit__(self, *error: object) -> None:
-        if error[0] is None:
-            self._flush()
-        self._file.close()
 
 
 class _Tally:

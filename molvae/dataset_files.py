@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from molvae.errors import DataError
 from molvae.files import file_hash
 from molvae.tokens import Vocabulary
+
+if TYPE_CHECKING:
+    import pyarrow
 
 FORMAT = 1
 CARD, MOLECULES, VOCABULARY, REJECTED = "dataset.json", "molecules.parquet", "vocabulary.json", "rejected.csv"
@@ -38,6 +41,49 @@ class Rows:
     ids: np.ndarray
     offsets: np.ndarray
     split: np.ndarray
+
+
+class RowGroups:
+    """A Parquet file of `schema`, written in groups of at least `size` rows while columns of rows are added.
+
+    Subclasses turn what `add` collected into arrays (`arrays`); by default each column is a list of its values.
+    """
+
+    def __init__(self, path: Path, schema: pyarrow.Schema, size: int, **options: Any) -> None:
+        from pyarrow import parquet
+
+        self._schema, self._size = schema, size
+        self._file = parquet.ParquetWriter(path, schema, compression="zstd", **options)
+        self._columns: tuple[list[Any], ...] = tuple([] for _ in schema)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, *columns: Iterable[Any]) -> None:
+        """Append rows, column by column."""
+        for column, values in zip(self._columns, columns, strict=True):
+            column += values
+        if len(self._columns[0]) >= self._size:
+            self._flush()
+
+    def arrays(self, columns: Sequence[list[Any]]) -> list[pyarrow.Array]:
+        """The columns of one row group."""
+        import pyarrow
+
+        return [pyarrow.array(values, kind) for values, kind in zip(columns, self._schema.types, strict=True)]
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        rows = pyarrow.Table.from_arrays(self.arrays(self._columns), schema=self._schema)
+        self._file.write_table(rows, row_group_size=len(rows) or None)
+        for column in self._columns:
+            column.clear()
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._flush()
+        self._file.close()
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from molvae.dataset_files import RowGroups
 from molvae.derivation import Standard, Standardised, standardise_rows
 from molvae.errors import DataError
 from molvae.processes import in_order
@@ -76,13 +76,14 @@ def standardise_sources(
     mark = _Marker(dedup, given)
     found = FirstPass()
     parts, scaffolds = [found.parts], [found.scaffolds]
-    with _Spill(spill) as out, closing(in_order(standardise_rows, jobs(), workers)) as results:
+    with _spilled(spill) as out, closing(in_order(standardise_rows, jobs(), workers)) as results:
         for chunk in results:
             number, rows = waiting.popleft()
             part = mark(sources[number], rows, chunk)
             is_sdf = sources[number].layout.ending == ".sdf"
             inputs = [row.name if is_sdf else row.text for row in rows]
-            out.add(number, found.rows, [row.line for row in rows], inputs, chunk)
+            places = [number] * len(rows), range(found.rows, found.rows + len(rows)), [row.line for row in rows]
+            out.add(*places, inputs, chunk.smiles, chunk.selfies, chunk.reasons)
             usable = np.array([not reason for reason in chunk.reasons], bool)
             parts.append(part[usable])
             if standard.scaffolds:
@@ -168,41 +169,10 @@ class _Marker:
         return parts
 
 
-class _Spill:
+def _spilled(path: Path) -> RowGroups:
     """The temporary file between the passes: every row with where it is, its input, and its SELFIES or the reason."""
+    import pyarrow
 
-    def __init__(self, path: Path) -> None:
-        import pyarrow
-        from pyarrow import parquet
-
-        text = pyarrow.string()
-        number = pyarrow.int64()
-        texts = dict.fromkeys(("input", "smiles", "selfies", "reason"), text)
-        self._schema = pyarrow.schema({"file": number, "row": number, "line": number, **texts})
-        self._file = parquet.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=["reason"])
-        self._columns: tuple[list[Any], ...] = tuple([] for _ in self._schema)
-
-    def __enter__(self) -> _Spill:
-        return self
-
-    def add(self, file: int, first: int, lines: list[int], inputs: list[str], chunk: Standardised) -> None:
-        """Append a chunk of one file, whose rows are numbered from `first`."""
-        n = len(lines)
-        new = ([file] * n, range(first, first + n), lines, inputs, chunk.smiles, chunk.selfies, chunk.reasons)
-        for column, values in zip(self._columns, new, strict=True):
-            column += values
-        if len(self._columns[0]) >= SPILLED:
-            self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow
-
-        columns = dict(zip(self._schema.names, self._columns, strict=True))
-        self._file.write_table(pyarrow.table(columns, schema=self._schema))
-        for column in self._columns:
-            column.clear()
-
-    def __exit__(self, *error: object) -> None:
-        if error[0] is None:
-            self._flush()
-        self._file.close()
+    numbers = dict.fromkeys(("file", "row", "line"), pyarrow.int64())
+    texts = dict.fromkeys(("input", "smiles", "selfies", "reason"), pyarrow.string())
+    return RowGroups(path, pyarrow.schema({**numbers, **texts}), SPILLED, use_dictionary=["reason"])

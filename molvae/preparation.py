@@ -30,12 +30,11 @@ from molvae.errors import ConfigError, DataError, RunError
 from molvae.files import atomic_path, file_hash, write_json, write_text
 from molvae.processes import in_processes
 from molvae.spelling import SPELLINGS
-from molvae.tokens import Vocabulary
+from molvae.tokens import LARGEST_VOCABULARY, Vocabulary
 
 log = logging.getLogger(__name__)
 
 RANDOMISED = 3  # randomised writings of a molecule, made once; the encoder reads one of them half the time
-LARGEST_VOCABULARY = 30_000  # token ids are kept as int16
 
 Data = str | os.PathLike[str] | Sequence[str]
 

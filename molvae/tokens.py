@@ -31,6 +31,7 @@ from molvae.words import learn_words
 PAD, BOS, EOS = 0, 1, 2
 SPECIALS = ("<pad>", "<bos>", "<eos>")
 CUT = "<cut>"  # ends a written string that had no end token when the decoder's length limit came
+LARGEST_VOCABULARY = 30_000  # token ids are kept as int16
 MAX_LENGTH = 128  # tokens that a decoder writes at most, the end token included; ZINC250k needs 40
 FORMAT = 2  # 1 had no spelling
 
