@@ -327,7 +327,7 @@ def _work(connection: Connection, payload: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # a group of its own, so that a docking program ends together with the worker that waits for it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         objective = pickle.loads(payload)  # noqa: S301 - made by our own parent process a moment ago
     except Exception as error:  # noqa: BLE001 - importing user code: its text is the message
@@ -342,7 +342,7 @@ def _work(connection: Connection, payload: bytes) -> None:
         connection.send(("value", measure_all(objective, smiles)))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process at once when its parent is gone, even in the middle of a measurement that hangs."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -1,0 +1,212 @@
+"""`molvae benchmark` as its users meet it: runs made once and continued, tables, mistakes in a sentence."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_cli import Outcome
+
+from molvae.benchmark import runs
+from molvae.benchmark.pmo import TASKS, published
+from molvae.cli import main
+from molvae.evaluation.search import auc_top_k
+
+REPOSITORY = Path(__file__).parents[2]
+SMALL = ("--strategy", "genetic", "--set", "initial=8", "--set", "batch=8")
+
+
+@pytest.fixture
+def molvae(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Run `molvae benchmark` in this process, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as end:
+            main(["benchmark", *(str(a) for a in arguments)])
+        captured = capsys.readouterr()
+        return Outcome(int(end.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def made(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished benchmark: two tasks, two seeds, 24 calls each. Do not write to it."""
+    folder = tmp_path_factory.mktemp("benchmarks") / "small"
+    command = ["benchmark", "pmo", *SMALL, "--seeds", "2", "--budget", "24", "--tasks", "qed,median1"]
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--model", str(tiny_model), "-o", str(folder)])
+    assert not end.value.code
+    return folder
+
+
+def command_of(made: Path, tiny_model: Path, out: object, *more: object) -> tuple[object, ...]:
+    return ("pmo", *SMALL, "--seeds", 2, "--tasks", "median1,qed", "--model", tiny_model, "-o", out, *more)
+
+
+def test_runs_and_tasks_as_csv(made: Path) -> None:
+    assert {p.name for p in made.iterdir()} == {
+        "benchmark.toml", "runs.csv", "tasks.csv", "median1-0", "median1-1", "qed-0", "qed-1",
+    }  # fmt: skip
+    by_run = {(row["task"], row["seed"]): row for row in rows(made / "runs.csv")}
+    assert set(by_run) == {("median1", "0"), ("median1", "1"), ("qed", "0"), ("qed", "1")}
+    areas = []
+    for (task, seed), row in by_run.items():
+        scores = [float(r["score"]) for r in rows(made / f"{task}-{seed}" / "molecules.csv")]
+        assert len(scores) == int(row["calls"]) == 24
+        # Below the first hundred calls the area is one triangle: half of the mean of the best.
+        for k in (1, 10, 100):
+            best = sorted(scores)[-k:]
+            assert float(row[f"auc_top{k}"]) == pytest.approx(sum(best) / len(best) / 2, rel=1e-5)
+        assert sum(int(part.rsplit(" ", 1)[1]) for part in row["sources_of_top10"].split(", ")) == 10
+        assert row["commit"] and row["versions"] and len(row["data"]) == 64
+        areas.append(float(row["auc_top10"]))
+    by_task = {row["task"]: row for row in rows(made / "tasks.csv")}
+    assert list(by_task) == ["median1", "qed", "sum of 2"]
+    assert float(by_task["qed"]["auc_top10"]) == pytest.approx((areas[2] + areas[3]) / 2, rel=1e-5)
+    assert float(by_task["sum of 2"]["auc_top10"]) == pytest.approx(sum(areas) / 2, rel=1e-5)
+    # Two seeds: the sample standard deviation of their sums is the difference over the root of two.
+    difference = abs(areas[0] + areas[2] - areas[1] - areas[3]) / 2**0.5
+    assert float(by_task["sum of 2"]["auc_top10_sd"]) == pytest.approx(difference, rel=1e-4)
+
+
+def test_the_table_stands_beside_published_scores(molvae, made: Path) -> None:
+    outcome = molvae("table", made)
+    assert outcome.code == 0, outcome.err
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in outcome.out.splitlines() if "|" in line]
+    cells = {line[0]: line[1:] for line in lines}
+    header = cells["task"]
+    assert header[0] == "small"
+    assert re.fullmatch(r"0\.\d{3} ± 0\.\d{3}", cells["qed"][0])
+    # From PMO's own sheet, and InVirtuoGen's table: QED and median1 of REINVENT, and of InVirtuoGen without prescreening.
+    assert [cells[task][header.index("REINVENT")] for task in ("qed", "median1", "sum of 2")] == ["0.941", "0.357", "1.298"]
+    assert cells["median1"][header.index("InVirtuoGen")] == "0.342"
+    assert header.index("InVirtuoGen prescreened *") == len(header) - 1
+    assert "arXiv:2206.12411" in outcome.out
+
+
+def test_the_first_calls_of_a_longer_run_are_a_shorter_one(molvae, made: Path) -> None:
+    outcome = molvae("table", made, "--budget", 16)
+    assert outcome.code == 0, outcome.err
+    scores = {s: [float(r["score"]) for r in rows(made / f"qed-{s}" / "molecules.csv")][:16] for s in (0, 1)}
+    mean = sum(auc_top_k(values, budget=16) for values in scores.values()) / 2
+    assert f"| qed | {mean:.3f} ± " in outcome.out
+
+
+def test_finished_runs_are_not_repeated_and_a_larger_budget_extends(
+    molvae, made: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(made, again)
+    shutil.rmtree(again / "qed-1")
+    performed: list[str] = []
+    perform = runs.perform
+    monkeypatch.setattr(runs, "perform", lambda run, heard=None: (performed.append(run.folder.name), perform(run, heard)))
+    outcome = molvae(*command_of(made, tiny_model, again, "--budget", 24))
+    assert outcome.code == 0, outcome.err
+    assert performed == ["qed-1"]
+    assert "4 runs of 24 calls, strategy genetic; 3 are done" in outcome.err
+    assert (again / "qed-1" / "molecules.csv").read_bytes() == (made / "qed-1" / "molecules.csv").read_bytes()
+    outcome = molvae(*command_of(made, tiny_model, again, "--budget", 32))
+    assert outcome.code == 0, outcome.err
+    assert len(performed) == 5
+    longer = rows(again / "median1-0" / "molecules.csv")
+    assert longer[:24] == rows(made / "median1-0" / "molecules.csv") and len(longer) == 32
+
+
+def test_processes_side_by_side_go_on_after_a_kill(molvae, made: Path, tiny_model: Path, tmp_path: Path) -> None:
+    command = [*command_of(made, tiny_model, "side", "--budget", 24), "--tasks", "qed", "--workers"]
+    program = [sys.executable, "-m", "molvae", "benchmark", *map(str, command), "1"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    first = subprocess.Popen(program, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    side = tmp_path / "side"
+    for _ in range(600):  # until a run has begun
+        if list(side.glob("*/ledger.sqlite")) or first.poll() is not None:
+            break
+        time.sleep(0.1)
+    first.kill()
+    first.wait()
+    outcome = molvae(*command, 2)
+    assert outcome.code == 0, outcome.err
+    for name in ("qed-0", "qed-1"):
+        assert (side / name / "molecules.csv").read_bytes() == (made / name / "molecules.csv").read_bytes()
+        assert json.loads((side / name / runs.DONE).read_text())["budget"] == 24
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--strategy", "genetics"), "Did you mean 'genetic'?"),
+        (("--tasks", "qed,zaleplon"), "Did you mean 'zaleplon_mpo'?"),
+        (("--set", "bach=5"), "Did you mean 'batch'?"),
+        (("--strategy", "default", "--set", 'sources=["graph_mutations"]'), "Did you mean 'graph_mutation'?"),
+        (("--budget", 0), "budget is 0"),
+        (("--seeds", 0), "at least 1"),
+        (("--workers", -1), "workers is -1"),
+        (("--model", "nowhere"), "nowhere"),
+    ],
+)
+def test_mistakes_end_in_a_sentence(molvae, tiny_model: Path, options: tuple[object, ...], sentence: str) -> None:
+    command = ("pmo", "--strategy", "genetic", "--tasks", "qed", "--model", tiny_model, "--budget", 8, "-o", "b")
+    outcome = molvae(*command, *options)
+    assert outcome.code == 2 or "nowhere" in options
+    assert outcome.code != 0
+    assert sentence in outcome.err and "Traceback" not in outcome.err
+
+
+def test_a_folder_is_of_one_strategy(molvae, made: Path, tiny_model: Path) -> None:
+    before = (made / "benchmark.toml").read_bytes()
+    outcome = molvae("pmo", "--strategy", "random", "--budget", 24, "--model", tiny_model, "-o", made)
+    assert outcome.code == 1
+    assert "strategy = 'genetic'" in outcome.sentence and "another directory" in outcome.sentence
+    assert (made / "benchmark.toml").read_bytes() == before
+
+
+def test_a_run_that_fails_does_not_stop_the_others(molvae, made: Path, tiny_model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(made, broken)
+    for name in ("median1-0", "qed-0"):
+        (broken / name / runs.DONE).unlink()
+    (broken / "median1-0" / "ledger.sqlite").write_bytes(b"not a ledger")
+    outcome = molvae(*command_of(made, tiny_model, broken, "--budget", 24))
+    assert outcome.code == 1
+    assert "median1-0 failed: " in outcome.err and "1 of 4 runs failed" in outcome.sentence
+    assert (broken / "qed-0" / runs.DONE).exists()
+    assert len(rows(broken / "runs.csv")) == 3
+
+
+def test_tables_of_nothing(molvae, made: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments, sentence in (
+        ((tmp_path / "empty",), "no finished run"),
+        ((made, "--budget", 25), "no run that has finished 25 calls"),
+        ((made, "--budget", 0), "budget is 0"),
+    ):
+        outcome = molvae("table", *arguments)
+        assert outcome.code != 0
+        assert sentence in outcome.sentence
+
+
+def test_published_numbers_add_up_to_the_published_sums() -> None:
+    # Sums over all 23 tasks as their sources print them, of numbers in three digits.
+    printed = {
+        "REINVENT": 14.196, "Graph GA": 13.751, "GP BO": 13.156, "SELFIES-VAE BO": 8.887, "screening": 8.635,
+        "Genetic GFN": 16.213, "Mol GA": 14.708, "f-RAG": 16.928, "GenMol": 18.362, "InVirtuoGen": 16.676,
+    }  # fmt: skip
+    methods = {p.method: p for p in published()}
+    for name, total in printed.items():
+        assert sum(methods[name].scores.values()) == pytest.approx(total, abs=0.004), name
+    assert {p.method for p in published() if p.prescreened} == {"f-RAG", "GenMol", "InVirtuoGen prescreened"}
+    assert all(len(p.scores) == 23 and set(TASKS) < set(p.scores) and p.source for p in published())
