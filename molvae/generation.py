@@ -20,6 +20,7 @@ from molvae.derivation import derive_strings, encode_strings
 from molvae.errors import ConfigError, nearest
 from molvae.exploration import Neighbour, Waypoint
 from molvae.files import file_hash
+from molvae.grammar import Grammar
 from molvae.models.consistent import write_consistent
 from molvae.models.decoding import strings, write
 from molvae.randomness import child_seed, torch_stream
@@ -34,17 +35,20 @@ FEW = 1000  # strings below which starting processes costs more than it saves
 PRIOR_ORDER = ("language", "flow", "mixture", "gaussian", "normal")
 
 
-def load(name: str | os.PathLike[str] = "zinc250k", *, device: str = "auto", workers: int = 0) -> Model:
+def load(
+    name: str | os.PathLike[str] = "zinc250k", *, device: str = "auto", workers: int = 0, constrained: bool = True
+) -> Model:
     """A shipped model by name, or a checkpoint folder, or a run directory. Raises CheckpointError or ConfigError.
 
     device: "auto" (CUDA, then MPS, then CPU) or a torch device. workers: extra processes for the RDKit work of large calls.
+    constrained: whether the decoder is kept from writing what could not be read at its word; see `Model`.
     """
     folder = find(name)
     checkpoint = load_checkpoint(folder, pick_device(device))
     weights = file_hash(folder / "model.safetensors")
     # A run directory holds its model in a folder `checkpoint`, which says nothing; the run's own name does.
     called = folder.resolve().parent.name if folder.name == "checkpoint" else folder.resolve().name
-    return Model(checkpoint, name=called, workers=workers, weights_hash=weights)
+    return Model(checkpoint, name=called, workers=workers, weights_hash=weights, constrained=constrained)
 
 
 def pick_device(device: str) -> torch.device:
@@ -65,12 +69,23 @@ class Model:
     All draws depend on `seed` alone. Nothing here changes global state: a model may be used by several threads at once, and
     can be pickled for a worker process. `workers` > 0 spreads RDKit work over processes.
     weights_hash: SHA-256 of the file that the weights were read from; "" if there was none.
+    constrained: whether the decoder chooses among the tokens that `grammar.Grammar` allows, so that all it writes can be
+    read but for stereo marks. A vocabulary without marks has no such grammar, and its decoder always writes freely.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, name: str = "", workers: int = 0, weights_hash: str = "") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        name: str = "",
+        workers: int = 0,
+        weights_hash: str = "",
+        constrained: bool = True,
+    ) -> None:
         self.checkpoint, self.name, self.workers, self.weights_hash = checkpoint, name, workers, weights_hash
         self.vae, self.vocabulary, self.card = checkpoint.model, checkpoint.vocabulary, checkpoint.card
         self.ring_systems = checkpoint.ring_systems
+        self.grammar = Grammar(self.vocabulary) if constrained and self.vocabulary.spelling == "marks" else None
         self.latent_size = self.vae.latent_tokens * self.vae.latent_size
 
     # -- molecules to latents
@@ -155,9 +170,11 @@ class Model:
             latents = part.view(len(part), self.vae.latent_tokens, self.vae.latent_size)
             generator = torch_stream(seed, "decode", batch)
             if beams:
-                rows = write_consistent(self.vae, latents, beams)
+                rows = write_consistent(self.vae, latents, beams, grammar=self.grammar)
             else:
-                rows = write(self.vae, latents, temperature=temperature, top_p=top_p, generator=generator)
+                rows = write(
+                    self.vae, latents, temperature=temperature, top_p=top_p, generator=generator, grammar=self.grammar
+                )
             yield strings(self.vocabulary, rows)
 
     def _points(self, z: np.ndarray) -> np.ndarray:
@@ -213,8 +230,8 @@ class Model:
         while len(rows) < n:
             nothing = torch.zeros(1, self.vae.latent_tokens, self.vae.latent_size)
             wanted = min(BATCH, n - len(rows))
-            written = write(self.vae, nothing, temperature=1.0, generator=generator, copies=wanted).tolist()
-            rows += [ids for ids in ([i for i in row if i not in (PAD, EOS)] for row in written) if ids]
+            written = write(self.vae, nothing, temperature=1.0, generator=generator, copies=wanted, grammar=self.grammar)
+            rows += [ids for ids in ([i for i in row if i not in (PAD, EOS)] for row in written.tolist()) if ids]
         return rows
 
     def sample(

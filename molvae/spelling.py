@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from selfies.constants import INDEX_ALPHABET
 
 _COUNTED = re.compile(r"\[(.*?)(Branch|Ring)([1-3])\]")
-_MARKED = re.compile(r"\[(.{0,2})(?:(\()|%(\d+))\]")
+MARKED = re.compile(r"\[(.{0,2})(?:(\()|%(\d+))\]")
 _INDEX = {symbol: i for i, symbol in enumerate(INDEX_ALPHABET)}
 OPEN, END = "[%]", "[)]"
 
@@ -114,7 +114,7 @@ def from_marks(spelled: Sequence[str]) -> tuple[list[str], str]:
                 end_branch()
             else:
                 faults.append("the end of a branch that never began")
-        elif marked := _MARKED.fullmatch(symbol):
+        elif marked := MARKED.fullmatch(symbol):
             bond, branch, back = marked.groups()
             if branch:
                 outer.append((body, bond, atom))
@@ -144,7 +144,7 @@ def selfies_symbols(spelled: Sequence[str]) -> tuple[str, ...]:
     """The SELFIES symbols that strings of some symbols with brackets and marks may have."""
     found = set(INDEX_ALPHABET)
     for symbol in spelled:
-        if marked := _MARKED.fullmatch(symbol):
+        if marked := MARKED.fullmatch(symbol):
             kind = "Branch" if marked[2] else "Ring"
             found.update(f"[{marked[1]}{kind}{digits}]" for digits in (1, 2, 3))
         elif symbol not in (OPEN, END):

@@ -35,7 +35,7 @@ LARGEST_VOCABULARY = 30_000  # token ids are kept as int16
 MAX_LENGTH = 128  # tokens that a decoder writes at most, the end token included; ZINC250k needs 40
 FORMAT = 2  # 1 had no spelling
 
-_SYMBOL = re.compile(r"\[[^\]]*\]")
+SYMBOL = re.compile(r"\[[^\]]*\]")
 _table_lock = threading.RLock()
 
 
@@ -220,7 +220,7 @@ class Vocabulary:
                 tokens.append(self.tokens[i])
         if self.spelling == "selfies":
             return "".join(tokens)
-        symbols, fault = from_marks(_SYMBOL.findall("".join(tokens)))
+        symbols, fault = from_marks(SYMBOL.findall("".join(tokens)))
         return "".join(symbols) + (f"<{fault}>" if fault else "")
 
     def reads(self, written: str) -> str | None:

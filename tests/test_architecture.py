@@ -18,7 +18,7 @@ LAYERS = (
     ("config", "words", "spelling", "processes", "fetching"),
     ("chem",),
     ("tokens", "tables"),
-    ("sniffing", "derivation"),
+    ("sniffing", "derivation", "grammar"),
     ("splits", "dataset_files"),
     ("dataset_rows", "dataset_encoding"),
     ("dataset_building",),

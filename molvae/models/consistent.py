@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from molvae.grammar import Grammar
 from molvae.models.decoding import write
 from molvae.models.networks import keep_rows
 from molvae.models.sequence_vae import SequenceVAE
@@ -61,17 +62,24 @@ def log_posterior(model: SequenceVAE, written: Tensor, z: Tensor) -> tuple[Tenso
 
 
 @torch.inference_mode()
-def write_consistent(model: SequenceVAE, z: Tensor, width: int, max_length: int = MAX_LENGTH) -> Tensor:
+def write_consistent(
+    model: SequenceVAE, z: Tensor, width: int, max_length: int = MAX_LENGTH, grammar: Grammar | None = None
+) -> Tensor:
     """z (B, K, D) -> ids (B, max_length) int64 on the CPU. A greedy string that is z's own is kept; where it is not, the
-    best of `width` beams and the greedy string by log q(z|x) takes its place."""
+    best of `width` beams and the greedy string by log q(z|x) takes its place.
+
+    grammar: what the greedy string must keep to; beams that break its rules are left out."""
     z = z.to(model.device)
-    result = write(model, z, max_length=max_length)
+    result = write(model, z, max_length=max_length, grammar=grammar)
     greedy = result.to(model.device)
     score, distance = log_posterior(model, greedy, z)
     for rows in (distance > EXACT).nonzero()[:, 0].split(max(1, 4096 // width)):
         beams = beam_search(model, z[rows], width, max_length)
         longest = int((beams != PAD).sum(2).max())
         scores, _ = log_posterior(model, beams[..., :longest].flatten(0, 1), z[rows].repeat_interleave(width, 0))
+        if grammar is not None:
+            kept = torch.tensor([grammar.allows(beam) for beam in beams.flatten(0, 1).tolist()])
+            scores = scores.masked_fill(~kept.to(scores.device), float("-inf"))
         every = torch.cat([score[rows, None], scores.view(len(rows), width)], 1)
         chosen = torch.cat([greedy[rows, None], beams], 1)[torch.arange(len(rows)), every.argmax(1)]
         result[rows.cpu()] = chosen.cpu()

@@ -1,7 +1,7 @@
 """Writing token strings from latents: greedy, by temperature, or from the nucleus (top-p, Holtzman et al. 2020).
 
 All rows are written together, one token a step, with cached states. Finished rows leave the batch, so a long molecule does
-not hold the short ones. No loop runs over molecules.
+not hold the short ones. The network never runs molecule by molecule; a grammar, if there is one, reads each row's token.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from molvae.errors import ConfigError
+from molvae.grammar import Grammar, Prefix
 from molvae.models.networks import keep_rows
 from molvae.models.sequence_vae import SequenceVAE
 from molvae.tokens import BOS, CUT, EOS, MAX_LENGTH, PAD, Vocabulary
@@ -44,11 +45,13 @@ def write(
     generator: torch.Generator | None = None,
     max_length: int = MAX_LENGTH,
     copies: int = 1,
+    grammar: Grammar | None = None,
 ) -> Tensor:
     """z (B, K, D) -> ids (B * copies, max_length) int64 on the CPU, padded after the end token.
 
     copies: rows drawn at each z, one after the other. Those that have begun alike share a state, so that their first tokens
     cost little.
+    grammar: tokens that it refuses are not written; the choice is then made among the others.
     A row that has no end token after `max_length` tokens was cut there. Raises ConfigError for a temperature or top_p that
     makes no distribution.
     """
@@ -60,13 +63,19 @@ def write(
     state = model.decoder.start(z, max_length)
     last = torch.full((len(z),), BOS, dtype=torch.long, device=model.device)
     of = alive // copies  # the state of each row
+    begun: list[Prefix | None] = [Prefix()] * len(written)
     for t in range(max_length):
         logits, state = model.decoder.step(last, state)
-        chosen = choose(logits if copies == 1 else logits[of], temperature, top_p, generator)
+        logits = logits if copies == 1 else logits[of]
+        chosen = choose(logits, temperature, top_p, generator)
+        if grammar is not None:
+            chosen = _legal(grammar, begun, chosen, logits, temperature, top_p, generator)
         written[alive.cpu(), t] = chosen.cpu()
         going = chosen != EOS
         if not bool(going.any()):
             break
+        if grammar is not None:
+            begun = [prefix for prefix, goes in zip(begun, going.tolist(), strict=True) if goes]
         if copies > 1:
             size = logits.shape[1]
             beginnings, of = (of[going] * size + chosen[going]).unique(return_inverse=True)
@@ -77,6 +86,44 @@ def write(
         else:
             last = chosen
     return written
+
+
+def _legal(
+    grammar: Grammar,
+    begun: list[Prefix | None],
+    chosen: Tensor,
+    logits: Tensor,
+    temperature: float,
+    top_p: float,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """The tokens (B,) with those that the grammar refuses chosen again, and `begun` brought up to date in place.
+
+    Refused tokens are taken away one by one: the draw is then that of the distribution over the allowed ones. Where a
+    vocabulary has none that is allowed, the first choice stands, and the row's prefix is None: no rule is left to keep.
+    """
+    tokens = chosen.tolist()
+    longer = [prefix and grammar.after(prefix, token) for prefix, token in zip(begun, tokens, strict=True)]
+    refused = {row: tokens[row] for row, prefix in enumerate(longer) if prefix is None and begun[row] is not None}
+    left = logits.float().clone() if refused else logits
+    while refused:
+        rows = list(refused)
+        left[rows, list(refused.values())] = float("-inf")
+        left[rows, PAD] = left[rows, BOS] = float("-inf")
+        again = choose(left[rows], temperature, top_p, generator).tolist()
+        some = left[rows].isfinite().any(-1).tolist()
+        refused = {}
+        for row, token, is_possible in zip(rows, again, some, strict=True):
+            prefix = begun[row]
+            if prefix is None or not is_possible:
+                continue
+            longer[row] = grammar.after(prefix, token)
+            if longer[row] is None:
+                refused[row] = token
+            else:
+                tokens[row] = token
+    begun[:] = longer
+    return torch.tensor(tokens, dtype=torch.long, device=chosen.device)
 
 
 def strings(vocabulary: Vocabulary, written: Tensor) -> list[str]:

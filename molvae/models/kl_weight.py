@@ -41,7 +41,11 @@ class KLWeight(nn.Module):
 
 @KL_WEIGHTS.register("fixed")
 class Fixed(KLWeight):
-    """A constant beta (Higgins et al. 2017) after a linear warm-up over `warmup` steps (Bowman et al. 2016)."""
+    """A constant beta (Higgins et al. 2017) after a linear warm-up (Bowman et al. 2016).
+
+    beta: the weight.  warmup: steps over which it rises from 0.
+    free_bits: nats that each dimension may use for nothing; see `penalty`.
+    """
 
     def __init__(self, *, beta: float = 0.05, warmup: int = 0, free_bits: float = 0.0) -> None:
         super().__init__()
@@ -54,7 +58,11 @@ class Fixed(KLWeight):
 
 @KL_WEIGHTS.register("cyclical")
 class Cyclical(KLWeight):
-    """beta rises from 0 over half of each cycle and stays for the other half (Fu et al. 2019, arXiv 1903.10145)."""
+    """beta rises from 0 over a part of each cycle and stays for the rest (Fu et al. 2019, arXiv 1903.10145).
+
+    beta: the largest weight.  period: steps of a cycle.  rising: share of it in which beta rises.
+    free_bits: nats that each dimension may use for nothing; see `penalty`.
+    """
 
     def __init__(self, *, beta: float = 0.1, period: int = 2000, rising: float = 0.5, free_bits: float = 0.0) -> None:
         super().__init__()
@@ -71,10 +79,12 @@ class Cyclical(KLWeight):
 class RateTarget(KLWeight):
     """Moves log beta until the rate is `rate` nats per molecule: an integral controller (ControlVAE, Shao et al. 2020).
 
-    While the rate is below target, beta falls, so the latent space cannot collapse; above, it rises. A step changes log
-    beta by at most `gain`. The target may grow: `later` lists [step, rate] from which another one holds. A tight channel
-    first teaches the encoder what matters most, a wider one lets it spell out the rest (Burgess et al. 2018, arXiv
-    1804.03599, section 5.1).
+    While the rate is below target, beta falls, so the latent space cannot collapse; above, it rises. The target may grow: a
+    tight channel first teaches the encoder what matters most, a wider one lets it spell out the rest (Burgess et al. 2018,
+    arXiv 1804.03599, section 5.1).
+
+    rate: the target, nats per molecule.  later: [[step, rate], ...], another target from that step on.
+    start: first beta.  gain: largest change of log beta in a step.  low, high: bounds of beta.
     """
 
     def __init__(

@@ -71,7 +71,11 @@ def reversal(mask: Tensor) -> Tensor:
 
 @ENCODERS.register("gru")
 class GRUEncoder(nn.Module):
-    """Bidirectional GRU layers; the summary pools mean, maximum, first and last state."""
+    """Bidirectional GRU layers; the summary pools mean, maximum, first and last state.
+
+    embedding: numbers that stand for a token.  hidden: units of the state in each direction.  layers: one above the other.
+    dropout: share of each layer's inputs hidden while training.
+    """
 
     def __init__(
         self, vocabulary_size: int, *, embedding: int = 128, hidden: int = 256, layers: int = 1, dropout: float = 0.0
@@ -125,7 +129,11 @@ class GRUEncoder(nn.Module):
 
 @DECODERS.register("gru")
 class GRUDecoder(nn.Module):
-    """GRU layers that get z as their first state and beside every input."""
+    """GRU layers that get z as their first state and beside every input.
+
+    embedding: numbers that stand for a token.  hidden: units of the state.  layers: one above the other.
+    dropout: share of each layer's inputs hidden while training.
+    """
 
     def __init__(
         self,
@@ -235,7 +243,11 @@ class Block(nn.Module):
 
 @ENCODERS.register("transformer")
 class TransformerEncoder(nn.Module):
-    """Bidirectional Transformer; the summary pools mean, maximum, first and last state."""
+    """Bidirectional Transformer; the summary pools mean, maximum, first and last state.
+
+    width: numbers that stand for a token, a multiple of `heads`.  layers: blocks, one above the other.
+    heads: of each attention.  dropout: share of what a block adds that is hidden while training.
+    """
 
     def __init__(
         self, vocabulary_size: int, *, width: int = 256, layers: int = 4, heads: int = 8, dropout: float = 0.0
@@ -260,7 +272,12 @@ class TransformerEncoder(nn.Module):
 
 @DECODERS.register("transformer")
 class TransformerDecoder(nn.Module):
-    """Causal Transformer. z becomes `memory` tokens for cross-attention, and a projection of it is added to each input."""
+    """Causal Transformer. z becomes tokens for cross-attention, and a projection of it is added to each input.
+
+    width: numbers that stand for a token, a multiple of `heads`.  layers: blocks, one above the other.
+    heads: of each attention.  memory: tokens that z becomes.
+    dropout: share of what a block adds that is hidden while training.
+    """
 
     def __init__(
         self,

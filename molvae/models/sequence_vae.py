@@ -52,12 +52,13 @@ class SequenceVAE(nn.Module):
     ----------
     vocabulary_size: V.
     latent: D, numbers in the latent vector (K = 1).
-    encoder, decoder: registered networks ("gru", "transformer"), in any pairing, with their own settings.
-    kl_weight: registered schedule of beta ("rate_target", "fixed", "cyclical"), with its own settings.
+    encoder, decoder: registered networks ("gru", "transformer"), in any pairing.
+    encoder_settings, decoder_settings: tables of their own settings.
+    kl_weight: registered schedule of beta ("rate_target", "fixed", "cyclical").  kl_settings: table of its own settings.
     word_dropout: share of decoder inputs hidden while training (Bowman et al. 2016, section 3.2).
     unconditional: share of molecules whose z is hidden (set to 0) while training, so that p(x | z = 0) becomes a language
         model of the training set, as guidance hides conditions (Ho & Salimans 2022, arXiv 2207.12598).
-    properties: number of property heads; their mean squared error weighs `property_weight` nats.
+    properties: number of property heads.  property_weight: nats that their mean squared error weighs.
     """
 
     def __init__(
