@@ -2,8 +2,9 @@
 
 Protocol (GDSS, Jo et al. 2022, with the reference's stereo kept): ZINC250k, 24,887 test rows. Reconstruction: exact match of
 isomeric canonical SMILES, greedy, from the posterior mean and from a sample of it, on all test rows. Samples: 10,000 from
-each prior of the model; faithful, sane, unique, novel, and the FCD to all test rows. Beside them stand the best that is
-possible (10,000 random training molecules scored by the same code) and n-gram models of SELFIES, which are always valid.
+each prior of the model; faithful, sane, unique, novel, and the FCD to all test rows; once with the decoder kept to what can
+be read (`molvae.grammar`, the default everywhere), and once without. Beside them stand the best that is possible (10,000
+random training molecules scored by the same code) and n-gram models of SELFIES, which are always valid.
 
     python benchmarks/model_card.py zinc250k --data FOLDER --write-card
 """
@@ -95,7 +96,10 @@ def main() -> None:
         progress=show_progress("test FCD"),
     )
     priors = args.prior or list(dict.fromkeys([*model.priors, "normal"]))
+    free = molvae.load(args.checkpoint, device=device, workers=args.workers, constrained=False)
     sets = {f"prior {name}": model.sample(args.samples, seed=args.seed, prior=name) for name in priors}
+    if model.grammar is not None:
+        sets |= {f"prior {name}, unconstrained": free.sample(args.samples, seed=args.seed, prior=name) for name in priors}
     if not args.no_baselines:
         train = tokenise(split.train, words=0, workers=args.workers, progress=show_progress("training set"))
         sets |= baselines(split, train.vocabulary, [row.tolist() for row in _rows(train)], args.samples, args.seed)

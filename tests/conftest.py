@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -21,6 +22,46 @@ TINY = {
 
 # A shell that starts the tests in the background makes every child deaf to Ctrl-C; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Outcome(NamedTuple):
+    """What a command line ended with."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """The last line on stderr."""
+        return self.err.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def molvae(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no-untyped-def]
+    """Run the command line in this process, in an empty directory; gives an Outcome."""
+    from molvae.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as end:
+            main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return Outcome(int(end.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def one_thread():  # type: ignore[no-untyped-def]
+    """Small networks on a busy machine: threads that wait for each other cost more than they save."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

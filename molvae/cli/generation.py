@@ -31,6 +31,10 @@ Beams = Annotated[
     typer.Option(help="Let the encoder choose among so many strings (such as 8): slower, more exact.", min=0),
 ]
 
+Unconstrained = Annotated[
+    bool, typer.Option("--unconstrained", help="Let the decoder write what no molecule is written as, too.")
+]
+
 FEW = 400  # molecules below which starting worker processes costs more than it saves
 
 
@@ -50,6 +54,7 @@ def generate(
     keep_unfaithful: Annotated[
         bool, typer.Option("--keep-unfaithful", help="Keep molecules that the SELFIES grammar had to repair.")
     ] = False,
+    unconstrained: Unconstrained = False,
     properties: Annotated[str | None, typer.Option(help="Columns: QED,logP,SA,...; none for SMILES only.")] = None,
     max_draws: Annotated[int | None, typer.Option(help="Draw at most so many; by default 50 N + 5,000.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes for the RDKit work; by default one a core.")] = None,
@@ -72,7 +77,7 @@ def generate(
     with progress_bar("molecules") as progress:
         made = library.generate(
             n,
-            model=model,
+            model=_load(model, constrained=False) if unconstrained else model,
             seed=seed,
             prior=prior,
             temperature=temperature,
@@ -237,6 +242,7 @@ def decode(
     temperature: Annotated[float, typer.Option(help="0 writes the likeliest token; above 0 tokens are drawn.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Draw tokens from the likeliest ones that make up this share.")] = 1.0,
     beams: Beams = 0,
+    unconstrained: Unconstrained = False,
     seed: Seed = 0,
 ) -> None:
     """Molecules of latent vectors.
@@ -246,7 +252,8 @@ def decode(
     if n > 1 and not temperature:
         raise ConfigError(f"{n} molecules a point would all be the same at temperature 0. Give --temperature, such as 0.5.")
     ids, z = _read_latents(data)
-    decoded = _load(model, n * len(z)).decode(z, n=n, temperature=temperature, top_p=top_p, seed=seed, beams=beams)
+    loaded = _load(model, n * len(z), constrained=not unconstrained)
+    decoded = loaded.decode(z, n=n, temperature=temperature, top_p=top_p, seed=seed, beams=beams)
     columns: dict[str, list[Any]] = {"id": [one for one in ids for _ in range(n)]}
     if n > 1:
         columns["draw"] = [draw for _ in ids for draw in range(1, n + 1)]
@@ -269,12 +276,12 @@ def leave_room(workers: int) -> None:
         torch.set_num_threads(max(1, n_cores() // 2))
 
 
-def _load(model: str, n: int = 0) -> Any:
+def _load(model: str, n: int = 0, constrained: bool = True) -> Any:
     import molvae
 
     workers = n_cores() if n > 2000 else 0
     leave_room(workers)
-    return molvae.load(model, workers=workers)
+    return molvae.load(model, workers=workers, constrained=constrained)
 
 
 def _write(out: str, columns: dict[str, list[Any]]) -> None:

@@ -8,44 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from molvae.cli import main
 from molvae.files import EventLog
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = ("--strategy", "genetic", "--set", "initial=8", "--set", "batch=8")
 
 LENGTH = "def score(smiles):\n    return [float(len(s)) for s in smiles]\n"
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def sentence(self) -> str:
-        """The last line on stderr."""
-        return self.err.strip().splitlines()[-1]
-
-
-@pytest.fixture
-def molvae(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Run the command line in this process, in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return Outcome(int(end.value.code or 0), captured.out, captured.err)
-
-    return run
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -11,25 +11,10 @@ from conftest import EXAMPLE, TINY
 from rdkit import Chem
 
 from molvae import fetching
-from molvae.cli import main
 from molvae.config import to_toml
 from molvae.fetching import RemoteData, RemoteFile
 
 HERE = ("--workers", "0")
-
-
-@pytest.fixture
-def molvae(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Run the command line in this process, in an empty directory; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_prepare_says_what_it_understood_and_what_it_did(molvae, tmp_path: Path) -> None:

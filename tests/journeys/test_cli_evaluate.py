@@ -9,28 +9,18 @@ import pytest
 from conftest import EXAMPLE
 from drugs import SMILES
 
-from molvae.cli import main
 from molvae.evaluation.scorecard import MEASURES
 
 HERE = ("--workers", "0", "--device", "cpu")
 QUICK = ("--no-fcd", *HERE)
 
 
-@pytest.fixture
-def molvae(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Run the command line in this process, in an empty directory with some files; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path) -> None:
+    """A library, its training molecules, and test molecules, in the directory of the command."""
     (tmp_path / "library.smi").write_text("\n".join([*SMILES[:20], SMILES[0], "C1CC"]) + "\n")
     (tmp_path / "train.csv").write_text("id,smiles\n" + "".join(f"{i},{text}\n" for i, text in enumerate(SMILES[10:40])))
     (tmp_path / "test.smi").write_text("\n".join(SMILES[40:60]) + "\n")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def figures(table: str) -> dict[str, str]:

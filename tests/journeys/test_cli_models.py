@@ -11,25 +11,10 @@ import pytest
 from conftest import EXAMPLE, TINY
 from rdkit import Chem
 
-from molvae.cli import main
 from molvae.config import to_toml
 from molvae.files import EventLog
 
 HERE = ("--workers", "0", "--device", "cpu")
-
-
-@pytest.fixture
-def molvae(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Run the command line in this process, in an empty directory; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".smi", ".sdf", ".parquet", ".csv.gz"])
@@ -72,6 +57,19 @@ def test_generate_says_why_there_are_too_few(molvae, tiny_model: Path, tmp_path:
     assert code == 1
     assert "only 0 of 5 molecules were found among 200 draws" in err.splitlines()[-1]
     assert out.read_text().startswith("smiles,QED"), "what was found is written"
+
+
+def test_decode_is_kept_to_what_can_be_read_unless_told(molvae, small_run: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", 3 * np.random.default_rng(0).standard_normal((60, 24)).astype(np.float32))
+    frames = {}
+    for how in ((), ("--unconstrained",)):
+        code, out, err = molvae("decode", "z.npy", "--model", small_run, *how)
+        assert code == 0, err
+        frames[how] = pandas.read_csv(io.StringIO(out), keep_default_na=False)["reason"]
+    stereo_or_cut = frames[()].str.contains("stereo|length limit|^$", regex=True)
+    assert stereo_or_cut.all()
+    assert not frames[("--unconstrained",)].str.contains("stereo|length limit|^$", regex=True).all()
+    assert molvae("generate", "-n", 3, "--unconstrained", "--model", small_run, "--max-draws", 2000)[0] == 0
 
 
 def test_encode_and_decode_keep_ids_and_tell_what_was_left_out(molvae, tiny_model: Path, tmp_path: Path) -> None:

@@ -164,6 +164,15 @@ def test_the_active_set_keeps_the_best_and_the_latest() -> None:
     np.testing.assert_array_equal(active_set(scores, 600, np.random.default_rng(0)), np.flatnonzero(np.isfinite(scores)))
 
 
+def test_the_active_set_of_a_longer_history_is_nearly_the_same() -> None:
+    scores = np.random.default_rng(1).random(1020)
+    before = active_set(scores[:1000], 200, np.random.default_rng(0))
+    after = active_set(scores, 200, np.random.default_rng(0))
+    # 20 more scores push out at most 20 recent ones, and 20 of the best for those of them that are better.
+    assert len(set(before.tolist()) - set(after.tolist())) <= 40
+    assert len(set(after.tolist()) - set(before.tolist())) <= 40
+
+
 def test_units_of_scores() -> None:
     assert score_units(np.array([0.0, 0.3, np.nan, 1.0])) == (0.0, 1.0)
     assert score_units(np.array([np.nan])) == (0.0, 1.0)

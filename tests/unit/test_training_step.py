@@ -23,14 +23,7 @@ from molvae.training import fit
 from molvae.training_step import Passes, out_of_memory
 
 TESTS = Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def assert_close(found: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
