@@ -29,6 +29,7 @@ from molvae.dataset_rows import FirstPass, Source, standardise_sources
 from molvae.derivation import Standard
 from molvae.errors import ConfigError, DataError, RunError, nearest
 from molvae.files import atomic_path, file_hash, writable_folder, write_json
+from molvae.processes import Pool
 from molvae.sniffing import sniff
 from molvae.spelling import SPELLINGS
 from molvae.splits import TEST, TRAIN, VALIDATION, GivenSplit, random_split, scaffold_split
@@ -141,7 +142,7 @@ def prepare(
     origin = [{"name": Path(f.path).name, "sha256": file_hash(f.path), "layout": asdict(f.layout)} for f in sources]
     folder = _own_folder(out)
     hear = progress or (lambda stage, done, total: None)
-    with TemporaryDirectory(prefix=".partial-", dir=folder) as scratch, _writing(folder):
+    with TemporaryDirectory(prefix=".partial-", dir=folder) as scratch, _writing(folder), Pool(workers) as pool:
         # 1. Every row standardised, in SELFIES, and marked if it repeats another
         spill = Path(scratch) / "rows.parquet"
         first = standardise_sources(
@@ -150,7 +151,7 @@ def prepare(
             Standard(neutralise, tautomer, stereo, settings.key, split == "scaffold", spelling),
             dedup=dedup != "none",
             given=given,
-            workers=workers,
+            pool=pool,
             done=lambda n: hear("read", n, total),
         )
         _check_enough(source, first)
@@ -170,7 +171,7 @@ def prepare(
                 parts,
                 files=[file["name"] for file in origin],
                 seed=seed,
-                workers=workers,
+                pool=pool,
                 done=lambda n: hear("tokenise", n, first.rows),
             )
         vocabulary.save(folder / VOCABULARY)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from molvae.chem import PROPERTIES
 from molvae.dataset_files import RowGroups
 from molvae.derivation import Segmented, measure_properties, segment_rows
 from molvae.errors import ConfigError
-from molvae.processes import in_order, in_processes
+from molvae.processes import Pool
 from molvae.randomness import stream
 from molvae.splits import PARTS, TRAIN
 from molvae.tokens import LARGEST_VOCABULARY, MAX_LENGTH, Vocabulary, spell
@@ -72,7 +71,7 @@ def write_tokens(
     *,
     files: Sequence[str],
     seed: int,
-    workers: int,
+    pool: Pool,
     done: Callable[[int], None],
 ) -> dict[str, Any]:
     """Write the molecules and the reject table; returns what the card says about them.
@@ -98,11 +97,10 @@ def write_tokens(
     with (
         rejected.open("w", encoding="utf-8", newline="") as stream_,
         _Molecules(molecules) as out,
-        closing(in_order(segment_rows, jobs(), workers)) as results,
     ):
         rejects = csv.writer(stream_, lineterminator="\n")
         rejects.writerow(("line", "input", "reason", "file"))
-        for chunk in results:
+        for chunk in pool.in_order(segment_rows, jobs()):
             columns = waiting.popleft()
             reasons = columns["reason"]
             usable = [i for i, reason in enumerate(reasons) if not reason]
@@ -126,7 +124,7 @@ def write_tokens(
             at += len(usable)
             seen += len(reasons)
             done(seen)
-    return tally.card(sample, workers)
+    return tally.card(sample, pool)
 
 
 class _Molecules(RowGroups):
@@ -170,7 +168,7 @@ class _Tally:
         self.elements += chunk.elements
         self.reasons.update(reason for reason in reasons if reason)
 
-    def card(self, sample: Sequence[str], workers: int) -> dict[str, Any]:
+    def card(self, sample: Sequence[str], pool: Pool) -> dict[str, Any]:
         """Molecules, split, rejects and statistics as plain numbers; properties are those of `sample`."""
         n = int(self.lengths.sum())
         lengths = np.arange(MAX_LENGTH)
@@ -191,16 +189,17 @@ class _Tally:
                 },
                 "tokens": {t: int(c) for t, c in zip(self.vocabulary.tokens, self.tokens, strict=True) if c},
                 "elements": dict(self.elements.most_common()),
-                "properties": _measured(sample, workers),
+                "properties": _measured(sample, pool),
             },
         }
 
 
-def _measured(sample: Sequence[str], workers: int) -> dict[str, Any]:
+def _measured(sample: Sequence[str], pool: Pool) -> dict[str, Any]:
     """Mean, standard deviation and quartiles of every property over a sample, failed measurements left out."""
     names = list(PROPERTIES)
     jobs = [(names, sample[i : i + 200]) for i in range(0, len(sample), 200)]
-    values = np.array(in_processes(measure_properties, jobs, workers if len(jobs) > 1 else 0), float).reshape(-1, len(names))
+    rows = [row for part in pool.in_order(measure_properties, jobs) for row in part]
+    values = np.array(rows, float).reshape(-1, len(names))
     table: dict[str, Any] = {"measured": len(sample)}
     for name, column in zip(names, values.T, strict=True):
         known = column[~np.isnan(column)]

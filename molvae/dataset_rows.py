@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from molvae.dataset_files import RowGroups
-from molvae.derivation import Standard, Standardised, standardise_rows
+from molvae.derivation import Standard, Standardised, Written, encode_rows, write_rows
 from molvae.errors import DataError
-from molvae.processes import in_order
+from molvae.processes import Pool
 from molvae.splits import PARTS, TRAIN, UNUSED, GivenSplit
 from molvae.tables import Layout, Row, read_rows
 
@@ -56,13 +55,14 @@ def standardise_sources(
     *,
     dedup: bool,
     given: GivenSplit | None,
-    workers: int,
+    pool: Pool,
     done: Callable[[int], None],
 ) -> FirstPass:
     """Write all rows to `spill`, in order; columns: file (its number), row, line, input, smiles, selfies, reason.
 
     The reason is "" for a row that can be used. The input of an SDF record is its title. Rows are numbered through all
-    sources, from 0.
+    sources, from 0. A row that repeats an earlier one is written as SMILES, and mostly not in SELFIES: what is known by the
+    time that it is read is not encoded again. What the file says does not depend on it.
     done: hears the number of rows so far. Raises DataError for a broken source, or parts of a split that overlap.
     """
     waiting: deque[tuple[int, list[Row]]] = deque()
@@ -74,10 +74,16 @@ def standardise_sources(
                 yield standard, [row.text for row in rows], source.layout.ending == ".sdf"
 
     mark = _Marker(dedup, given)
+
+    def writings() -> Iterator[tuple[Standard, Written, np.ndarray]]:
+        for written in pool.in_order(write_rows, jobs()):
+            is_known = mark.has(written.keys) if standard.key == "smiles" else np.zeros(len(written.keys), bool)
+            yield standard, written, is_known
+
     found = FirstPass()
     parts, scaffolds = [found.parts], [found.scaffolds]
-    with _spilled(spill) as out, closing(in_order(standardise_rows, jobs(), workers)) as results:
-        for chunk in results:
+    with _spilled(spill) as out:
+        for chunk in pool.in_order(encode_rows, writings()):
             number, rows = waiting.popleft()
             part = mark(sources[number], rows, chunk)
             is_sdf = sources[number].layout.ending == ".sdf"
@@ -144,6 +150,11 @@ class _Marker:
     def __init__(self, dedup: bool, given: GivenSplit | None) -> None:
         self._dedup, self._given = dedup, given
         self._seen = {part: Seen() for part in range(UNUSED)}
+
+    def has(self, keys: np.ndarray) -> np.ndarray:
+        """(n,) bool: which of the keys (n,) are those of rows before; none if duplicates are not looked for."""
+        found = [seen.has(keys) for seen in self._seen.values()] if self._dedup else [np.zeros(len(keys), bool)]
+        return np.logical_or.reduce(found)
 
     def __call__(self, source: Source, rows: list[Row], chunk: Standardised) -> np.ndarray:
         """(n,) int8 parts of a chunk, whose `reasons` this fills in."""

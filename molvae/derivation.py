@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from molvae.chem import Mol, canonical, first_writing, parse, random_smiles, scaffold, standard_molecule
+from molvae.chem import canonical, first_writing, parse, random_smiles, scaffold, stable_form, standard_molecule
 from molvae.chem.properties import property_named
 from molvae.randomness import child_seed
 from molvae.tables import block_smiles
@@ -87,8 +87,21 @@ class Standard:
 
 
 @dataclass
+class Written:
+    """A chunk of rows, standardised and written once; entries of one row have one place.
+
+    smiles: as RDKit first writes the molecule, "" where there is a reason.  keys: (n,) int64 hashes of them.
+    reasons: why there is no molecule, "" if there is.
+    """
+
+    smiles: list[str]
+    reasons: list[str]
+    keys: np.ndarray
+
+
+@dataclass
 class Standardised:
-    """A chunk of rows, standardised; entries of one row have one place.
+    """A chunk of rows, standardised and encoded; entries of one row have one place.
 
     smiles, selfies: canonical, "" where there is a reason.
     reasons: why a row cannot be used, "" if it can.  keys, scaffolds: (n,) int64 hashes, 0 where there is a reason.
@@ -103,49 +116,65 @@ class Standardised:
     symbols: set[str] = field(default_factory=set)
 
 
-def standardise_rows(job: tuple[Standard, Sequence[str], bool]) -> Standardised:
-    """(standard, SMILES or, if the last is true, MOL blocks) -> the rows standardised, written in SELFIES, and read back."""
+def write_rows(job: tuple[Standard, Sequence[str], bool]) -> Written:
+    """(standard, SMILES or, if the last is true, MOL blocks) -> the rows standardised and written."""
     standard, texts, is_blocks = job
+    options = {"neutralise": standard.neutralise, "tautomer": standard.tautomer, "stereo": standard.stereo}
+    smiles, reasons = [], []
+    for text in map(block_smiles, texts) if is_blocks else texts:
+        mol, reason = standard_molecule(text, fragment=True, **options) if text else (None, "no SMILES in this row")
+        smiles.append("" if mol is None else first_writing(mol))
+        reasons.append(reason)
+    return Written(smiles, reasons, text_hashes(smiles))
+
+
+def encode_rows(job: tuple[Standard, Written, np.ndarray]) -> Standardised:
+    """(standard, written rows, (n,) bool: which are known) -> the rows in SELFIES, read back.
+
+    A known row has a writing that is the canonical SMILES of an earlier row: it can be used, and is not encoded again.
+    """
+    standard, written, known = job
     grammar = Vocabulary([])
+    forms: list[Form] = [(text, "", reason) for text, reason in zip(written.smiles, written.reasons, strict=True)]
+    new = [i for i, (_, _, reason) in enumerate(forms) if not reason and not known[i]]
+    for i, form in zip(new, _canonical_forms(grammar, [written.smiles[i] for i in new]), strict=True):
+        forms[i] = form
     done = Standardised()
     keys, scaffolds = [], []
-    for smiles, selfies, reason in _standard_forms(grammar, standard, map(block_smiles, texts) if is_blocks else texts):
+    for smiles, selfies, reason in forms:
         done.smiles.append(smiles)
         done.selfies.append(selfies)
         done.reasons.append(reason)
         if not reason:
             done.symbols.update(spell(selfies, standard.spelling) or ())
             keys.append(_inchikey(smiles) if standard.key == "inchikey" else smiles)
-            scaffolds.append(scaffold(parse(smiles)) if standard.scaffolds else "")
+            scaffolds.append(scaffold(parse(smiles)) if selfies and standard.scaffolds else "")
     usable = np.array([not reason for reason in done.reasons], bool)
     done.keys, done.scaffolds = np.zeros((2, len(usable)), np.int64)
     done.keys[usable], done.scaffolds[usable] = text_hashes(keys), text_hashes(scaffolds)
     return done
 
 
-def _standard_forms(grammar: Vocabulary, standard: Standard, texts: Iterable[str]) -> list[Form]:
-    """The form of each SMILES string.
+def _canonical_forms(grammar: Vocabulary, writings: Sequence[str]) -> list[Form]:
+    """The form of each molecule that RDKit has written once.
 
     The SMILES that is read back from the SELFIES has the atoms in the order of the first writing. Where RDKit writes both
     alike, the first writing is its own re-parse's, hence canonical; elsewhere the stable writing is sought.
     """
-    options = {"neutralise": standard.neutralise, "tautomer": standard.tautomer, "stereo": standard.stereo}
-    read = [standard_molecule(text, fragment=True, **options) if text else (None, "no SMILES in this row") for text in texts]
-    forms: list[Form] = [("", "", reason) for _, reason in read]
-    for write in (first_writing, canonical):
-        left = [i for i, (mol, _) in enumerate(read) if mol is not None and not forms[i][0]]
-        for i, form in zip(left, _written(grammar, [read[i][0] for i in left], write), strict=True):
-            forms[i] = form
+    forms = _read_back(grammar, writings, first_writing)
+    left = [i for i, (smiles, _, _) in enumerate(forms) if not smiles]
+    stable = [form and form[0] for form in (stable_form(writings[i]) for i in left)]
+    for i, form in zip(left, _read_back(grammar, stable, canonical), strict=True):
+        forms[i] = form
     return forms
 
 
-def _written(grammar: Vocabulary, mols: Sequence[Mol | None], write: Callable[[str | Mol], str | None]) -> list[Form]:
-    """Each molecule written by `write` and in SELFIES, and read back.
+def _read_back(grammar: Vocabulary, smiles: Sequence[str | None], write: Callable[[str], str | None]) -> list[Form]:
+    """Each molecule in SELFIES, and whether `write` writes what is read back from it alike.
 
-    All go through one stage before the next begins: row by row, the code of four stages would not stay in the processor's
+    All go through one stage before the next begins: row by row, the code of three stages would not stay in the processor's
     caches, and it would take a fifth longer.
     """
-    smiles = [write(mol) if mol is not None else None for mol in mols]
     strings = [
         (None, "its standardised form is not a valid molecule") if s is None else grammar.to_selfies(s) for s in smiles
     ]

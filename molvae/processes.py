@@ -13,7 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from multiprocessing import get_context
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from molvae.errors import ConfigError, RunError
 
@@ -23,30 +23,52 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 
-def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Iterator[R]:
-    """The results of all jobs in their order; in `workers` processes, or in this one if 0.
+class Pool:
+    """Worker processes that several streams of jobs share; with 0 of them, jobs are done in this process.
 
-    At most `AHEAD` jobs a worker are read ahead of the result that is yielded next. Close the iterator to end the workers
-    early. Raises RunError if a worker dies, ConfigError for a negative number of workers.
+    Leaving the context ends the workers. Raises ConfigError for a negative number.
     """
-    if workers < 0:
-        raise ConfigError(f"workers is {workers}; give 0 (work in this process) or a number of processes.")
-    if not workers:
-        yield from map(function, jobs)
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
-    waiting: deque[Future[R]] = deque()
-    try:
-        for job in jobs:
-            waiting.append(pool.submit(function, job))
-            if len(waiting) >= AHEAD * workers:
+
+    def __init__(self, workers: int) -> None:
+        if workers < 0:
+            raise ConfigError(f"workers is {workers}; give 0 (work in this process) or a number of processes.")
+        self._workers = workers
+        self._executor = (
+            ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) if workers else None
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._executor:
+            self._executor.shutdown(cancel_futures=True)
+
+    def in_order(self, function: Callable[[J], R], jobs: Iterable[J]) -> Iterator[R]:
+        """The results of all jobs in their order.
+
+        At most `AHEAD` jobs a worker are read ahead of the result that is yielded next. The jobs may be made of results of
+        the same pool. Raises RunError if a worker dies.
+        """
+        if not self._executor:
+            yield from map(function, jobs)
+            return
+        waiting: deque[Future[R]] = deque()
+        try:
+            for job in jobs:
+                waiting.append(self._executor.submit(function, job))
+                if len(waiting) >= AHEAD * self._workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise RunError("a worker process died, perhaps for want of memory. Use fewer --workers.") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+        except BrokenProcessPool as error:
+            raise RunError("a worker process died, perhaps for want of memory. Use fewer --workers.") from error
+
+
+def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Iterator[R]:
+    """`Pool.in_order` with a pool of its own, which ends with the iterator. Close it to end the workers early."""
+    with Pool(workers) as pool:
+        yield from pool.in_order(function, jobs)
 
 
 def in_processes(

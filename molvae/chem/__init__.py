@@ -2,7 +2,16 @@
 
 from molvae.chem.filters import ALERT_CATALOGUES, SANITY_REASONS, Alert, alerts, problems, ring_systems
 from molvae.chem.fingerprints import COUNT_KINDS, count_fingerprints, sparse_counts, tanimoto
-from molvae.chem.molecules import Mol, canonical, canonical_form, first_writing, parse, random_smiles, scaffold
+from molvae.chem.molecules import (
+    Mol,
+    canonical,
+    canonical_form,
+    first_writing,
+    parse,
+    random_smiles,
+    scaffold,
+    stable_form,
+)
 from molvae.chem.pharmacophores import pharmacophore
 from molvae.chem.properties import PROPERTIES, Property, properties, property_named
 from molvae.chem.standardise import standard_molecule, standardise
@@ -29,6 +38,7 @@ __all__ = [
     "ring_systems",
     "scaffold",
     "sparse_counts",
+    "stable_form",
     "standard_molecule",
     "standardise",
     "tanimoto",

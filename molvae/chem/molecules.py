@@ -34,8 +34,12 @@ def canonical_form(molecule: str | Mol) -> tuple[str, Mol] | None:
         return None
     with rdBase.BlockLogs():
         smiles = Chem.MolToSmiles(mol)
-        if smiles == molecule:
-            return smiles, mol  # it was parsed from itself already
+    return (smiles, mol) if smiles == molecule else stable_form(smiles)  # the former was parsed from itself already
+
+
+def stable_form(smiles: str) -> tuple[str, Mol] | None:
+    """`canonical_form` of a molecule that RDKit has written as `smiles`: parsed and written until it is stable."""
+    with rdBase.BlockLogs():
         for _ in range(4):
             again = Chem.MolFromSmiles(smiles)
             if again is None:
