@@ -31,19 +31,18 @@ class Prefix:
     """The beginning of a molecule. Atoms are numbered as they were written.
 
     free: bonds that each atom can still take, those kept for its open ring marks left out.
-    parents: the atom that each was bonded to when it was written, -1 for the first.
-    rings: pairs of atoms that a ring closed, the earlier first.
     marks: the atoms that a ring will close to, in the order of their marks.
     outer: the atoms that open branches stand on.  atom: the one that the next symbol is bonded to, -1 at the start.
+    parent: the atom that `atom` was bonded to when it was written.  closed: the atoms that rings closed to from `atom`.
     wanted: order of the bond that the first atom of a branch must have, 0 elsewhere.  last: kind of the last symbol.
     """
 
     free: list[int] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
-    rings: list[tuple[int, int]] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
     outer: list[int] = field(default_factory=list)
     atom: int = -1
+    parent: int = -1
+    closed: tuple[int, ...] = ()
     wanted: int = 0
     last: str = ""
 
@@ -59,8 +58,8 @@ class Prefix:
 
     def copy(self) -> Prefix:
         """Another prefix of the same symbols."""
-        lists = self.free.copy(), self.parents.copy(), self.rings.copy(), self.marks.copy(), self.outer.copy()
-        return Prefix(*lists, self.atom, self.wanted, self.last)
+        lists = self.free.copy(), self.marks.copy(), self.outer.copy()
+        return Prefix(*lists, self.atom, self.parent, self.closed, self.wanted, self.last)
 
 
 class _Symbol(NamedTuple):
@@ -142,7 +141,7 @@ def _atom(prefix: Prefix, symbol: _Symbol) -> bool:
             if symbol.order > prefix.free[prefix.atom]:
                 return False
             prefix.free[prefix.atom] -= symbol.order
-    prefix.parents.append(prefix.atom)
+    prefix.parent, prefix.closed = prefix.atom, ()
     prefix.atom, prefix.wanted = len(prefix.free), 0
     prefix.free.append(left)
     return True
@@ -162,13 +161,13 @@ def _close(prefix: Prefix, symbol: _Symbol) -> bool:
         return False
     atom, more = prefix.atom, symbol.order - 1
     begin = prefix.marks.pop(len(prefix.marks) - 1 - symbol.number)
-    if begin in (atom, prefix.parents[atom]) or (begin, atom) in prefix.rings or symbol.order > prefix.free[atom]:
+    if begin in (atom, prefix.parent, *prefix.closed) or symbol.order > prefix.free[atom]:
         return False
     if more > prefix.free[begin] - (begin in prefix.outer):  # an atom with a branch needs a bond to go on
         return False
     prefix.free[atom] -= symbol.order
     prefix.free[begin] -= more
-    prefix.rings.append((begin, atom))
+    prefix.closed += (begin,)
     return True
 
 
