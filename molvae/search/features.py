@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse
@@ -50,6 +51,15 @@ class FeatureBatch:
 
     def __len__(self) -> int:
         return len(self.descriptors)
+
+    @cached_property
+    def columns(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Kind -> the columns in use, (U,) sorted, and their entries, (U, N) float32: what products are made with."""
+        found = {}
+        for kind, matrix in self.counts.items():
+            used = np.unique(matrix.indices)
+            found[kind] = used, matrix[:, used].T.toarray()
+        return found
 
     def take(self, rows: np.ndarray) -> FeatureBatch:
         """The molecules at `rows`, in that order."""

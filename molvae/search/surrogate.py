@@ -41,14 +41,16 @@ class Hyperparameters:
 
 def count_kernels(a: FeatureBatch, b: FeatureBatch, kinds: Sequence[str]) -> np.ndarray:
     """(len(kinds), A, B) float32: the min-max Tanimoto kernel of each kind; 1 between equal counts."""
-    return np.stack([_min_max(a.counts[kind], b.counts[kind]) for kind in kinds])
+    return np.stack([_min_max(a.counts[kind], b.counts[kind], *b.columns[kind]) for kind in kinds])
 
 
-def _min_max(a: scipy.sparse.csr_matrix, b: scipy.sparse.csr_matrix) -> np.ndarray:
-    """(A, B) float32 min-max Tanimoto of written-out counts; 1 between two molecules without features."""
-    columns = np.unique(b.indices)
-    columns = columns[columns < a.shape[1]]
-    shared = np.asarray(a[:, columns] @ b[:, columns].T.toarray(), dtype=np.float32)
+def _min_max(a: scipy.sparse.csr_matrix, b: scipy.sparse.csr_matrix, columns: np.ndarray, entries: np.ndarray) -> np.ndarray:
+    """(A, B) float32 min-max Tanimoto of written-out counts; 1 between two molecules without features.
+
+    columns, entries: of b, as in `FeatureBatch.columns`.
+    """
+    n_common = np.searchsorted(columns, a.shape[1])
+    shared = np.asarray(a[:, columns[:n_common]] @ entries[:n_common], dtype=np.float32)
     total = np.diff(a.indptr)[:, None].astype(np.float32) + np.diff(b.indptr)[None, :].astype(np.float32)
     return np.where(total == 0.0, np.float32(1.0), shared / np.maximum(total - shared, 1.0))
 
@@ -240,14 +242,19 @@ def learn_hyperparameters(
 
 
 def active_set(scores: np.ndarray, cap: int, rng: np.random.Generator) -> np.ndarray:
-    """Sorted positions of at most `cap` finite scores: the best half, the most recent quarter, the rest at random."""
+    """Sorted positions of at most `cap` finite scores: the best half, the most recent quarter, the rest at random.
+
+    The rest have the lowest of random numbers that stay with their positions: from the same `rng`, the set of a longer
+    history differs from that of a shorter one by little, and little of the kernel matrix is new.
+    """
     finite = np.flatnonzero(np.isfinite(scores))
     if len(finite) <= cap:
         return finite
     best = finite[np.argsort(-scores[finite], kind="stable")[: cap // 2]]
     recent = np.setdiff1d(finite, best)[-(cap // 4) :]
     others = np.setdiff1d(finite, np.concatenate([best, recent]))
-    return np.sort(np.concatenate([best, recent, rng.choice(others, cap - len(best) - len(recent), replace=False)]))
+    chosen = others[np.argsort(rng.random(len(scores))[others], kind="stable")[: cap - len(best) - len(recent)]]
+    return np.sort(np.concatenate([best, recent, chosen]))
 
 
 def score_units(scores: np.ndarray) -> tuple[float, float]:

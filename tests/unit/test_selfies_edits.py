@@ -5,7 +5,13 @@ import selfies
 from rdkit import Chem
 
 from molvae.randomness import stream
-from molvae.search.proposals.selfies_edits import edit, selfies_offspring, write_in_random_order
+from molvae.search.proposals.selfies_edits import (
+    edit,
+    robust_symbols,
+    selfies_offspring,
+    without_stereo,
+    write_in_random_order,
+)
 from molvae.tokens import Vocabulary
 
 DRUGS = [
@@ -82,3 +88,29 @@ def test_the_callers_constraint_table_is_not_touched() -> None:
     other = Vocabulary.build([selfies.encoder("CS(=O)(=O)N")], constraints=selfies.get_preset_constraints("hypervalent"))
     selfies_offspring(["CS(C)(=O)=O"], 5, stream(7), vocabulary=other)
     assert selfies.get_semantic_constraints() == before
+
+
+def test_symbols_are_written_by_use_or_with_equal_chances() -> None:
+    # The parents have no fluorine; one symbol in five of the vocabulary does. By use, carbon is written far more often.
+    parents = ["CCCCCCCCCC", "CCCCCCCC"]
+    few = Vocabulary.build(["[C][F][N][O][Cl]"])
+    share = {}
+    for by_use in (True, False):
+        found = selfies_offspring(parents, 400, stream(8), vocabulary=few, by_use=by_use, max_edits=1)
+        share[by_use] = sum(set("FNO") & set(s.replace("Cl", "F")) != set() for s in found) / len(found)
+    assert share[False] > share[True]
+
+
+def test_the_robust_alphabet_is_selfies_own_and_says_molecules() -> None:
+    symbols = list(selfies.split_selfies(robust_symbols()))
+    assert set(symbols) == selfies.get_semantic_robust_alphabet()
+    rng = stream(9)
+    for _ in range(50):
+        string = "".join(rng.choice(symbols, 12))
+        assert Chem.MolFromSmiles(selfies.decoder(string)) is not None
+
+
+def test_stereo_marks_are_dropped() -> None:
+    assert without_stereo("C[C@@H](C(=O)O)c1ccc(CC(C)C)cc1") == Chem.CanonSmiles("CC(C(=O)O)c1ccc(CC(C)C)cc1")
+    assert without_stereo("F/C=C/F") == "FC=CF"
+    assert without_stereo("no molecule") is None

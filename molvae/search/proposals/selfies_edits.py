@@ -1,7 +1,8 @@
 """Children of molecules by edits of their SELFIES symbols, as in STONED (Nigam et al., Chem. Sci. 12:7079, 2021).
 
 A parent is written from a random atom in a random order, and one to three of its symbols are replaced, inserted or deleted.
-Every such string is some molecule; the sanity rules of the graph edits keep out what the grammar's repairs make of it.
+Every such string is some molecule; the sanity rules of the graph edits keep out what the grammar's repairs make of it, which
+STONED does not do.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Container, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate
 
 import numpy as np
 import selfies
 from rdkit import Chem, rdBase
 
-from molvae.chem.molecules import Mol, parse
+from molvae.chem.molecules import Mol, canonical, parse
 from molvae.search.proposals.editable import finish
 from molvae.search.proposals.graph_edits import MAX_ATOMS
-from molvae.tokens import Vocabulary
+from molvae.tokens import Vocabulary, constraint_table
 
 _ORDERS = 5  # ways a parent is written; encoding costs more than editing
 _TRIES_PER_CHILD = 20  # strings written for each child wanted before fewer are returned
@@ -31,6 +32,7 @@ def selfies_offspring(
     rng: np.random.Generator,
     *,
     vocabulary: Vocabulary,
+    by_use: bool = True,
     max_edits: int = 3,
     max_atoms: int = MAX_ATOMS,
     known: Container[str] = (),
@@ -40,7 +42,8 @@ def selfies_offspring(
     Parameters
     ----------
     parents: canonical SMILES; those that do not parse, or that SELFIES cannot say, have no children.
-    vocabulary: its symbols are what may be written, more often those that are frequent in the parents.
+    vocabulary: its symbols are what may be written.
+    by_use: whether symbols that the parents use often are written more often; else all with equal chances, as in STONED.
     max_edits: symbol edits of a child, from 1 to this number with equal chances.
     max_atoms: heavy atoms a child may have.
     known: molecules not wanted; parents are never returned.
@@ -48,7 +51,7 @@ def selfies_offspring(
     mols = [mol for mol in map(_parsed, parents) if mol is not None]
     if not mols:
         return []
-    symbols, cumulative = _symbol_chances(mols, vocabulary)
+    symbols, cumulative = _symbol_chances(mols if by_use else (), vocabulary)
     unwanted = set(parents)
     orders: dict[tuple[int, int], list[str] | None] = {}
     children: dict[str, None] = {}
@@ -68,6 +71,19 @@ def selfies_offspring(
         if smiles is not None and smiles not in unwanted and smiles not in known and _is_sane(smiles, max_atoms):
             children.setdefault(smiles)
     return list(children)
+
+
+@cache
+def robust_symbols() -> str:
+    """SELFIES' own alphabet under its default constraints, as one string: every string of these symbols is a molecule."""
+    with constraint_table(selfies.get_preset_constraints("default")):
+        return "".join(sorted(selfies.get_semantic_robust_alphabet()))
+
+
+def without_stereo(smiles: str) -> str | None:
+    """Canonical SMILES without stereo marks, None if there is no molecule: SELFIES of centres take symbols of their own."""
+    mol = parse(smiles)
+    return None if mol is None else canonical(Chem.MolToSmiles(mol, isomericSmiles=False))
 
 
 def write_in_random_order(mol: Mol, rng: np.random.Generator, vocabulary: Vocabulary) -> list[str] | None:

@@ -24,6 +24,7 @@ from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy
 from molvae.search.surrogate import Hyperparameters, StructureGP, active_set, score_units
 
+LATE = 1000  # calls from which batches grow with the history
 SOURCES = ("graph_crossover", "graph_mutation", "latent_step", "latent_crossover")
 
 
@@ -35,6 +36,8 @@ class Default(Strategy):
     ----------
     initial: molecules drawn from the prior to begin with.
     first_batch, batch: molecules a round at the start, and from `ramp` calls on; between them the batch grows evenly.
+    growth: molecules by which a batch grows with every call beyond `LATE`: a round costs the same at any time, and a long
+        search must not need too many.
     sources: proposal sources, names of `molvae.search.proposals`.
     generations, children: generations of the pool in each round, and children made in each.
     parents, survivors: molecules of the history, and of the pool, that may have children.
@@ -51,6 +54,7 @@ class Default(Strategy):
         first_batch: int = 5,
         batch: int = 20,
         ramp: int = 300,
+        growth: float = 0.02,
         sources: Sequence[str] = SOURCES,
         generations: int = 3,
         children: int = 300,
@@ -62,7 +66,7 @@ class Default(Strategy):
         active: int = 1500,
     ) -> None:
         super().__init__(space, initial=initial, batch=batch)
-        self.first_batch, self.ramp = first_batch, ramp
+        self.first_batch, self.ramp, self.growth = first_batch, ramp, growth
         self.sources = {name: PROPOSALS.build(name, None, space) for name in sources}
         self.generations, self.children = generations, children
         self.parents, self.survivors, self.immigrants = parents, survivors, immigrants
@@ -76,23 +80,23 @@ class Default(Strategy):
         if n_calls == 0:
             return super().batch_size(0)
         grown = self.first_batch + (self.batch - self.first_batch) * min(1.0, n_calls / self.ramp)
-        return max(1, round(grown))
+        return max(1, round(grown + self.growth * max(0, n_calls - LATE)))
 
     def choose(self, history: History, n: int, seed: int) -> list[Proposal]:
         rng = stream(seed, "default")
-        self._fit(history, rng)
+        self._fit(history)
         weights = ucb_weights(n, rng, self.ucb_low, self.ucb_high)
         pool, mean, variance = self._breed(history, weights, rng)
         if not pool:
             return []
         rank = best_rank(upper_confidence_bounds(mean, variance, weights))
-        shortlist = [pool[i] for i in np.argsort(rank, kind="stable")[: max(100, 4 * n)]]
+        shortlist = [pool[i] for i in np.argsort(rank, kind="stable")[: max(100, 2 * n)]]
         chosen = choose_batch(*self._gp.joint([p.smiles for p in shortlist]), weights, self._gp.noise)
         return [shortlist[i] for i in chosen]
 
-    def _fit(self, history: History, rng: np.random.Generator) -> None:
+    def _fit(self, history: History) -> None:
         shift, scale = score_units(history.scores)
-        rows = active_set(history.scores, self.active, rng)
+        rows = active_set(history.scores, self.active, stream(self.space.seed, "active set"))
         y = (history.scores[rows] - shift) / scale
         self._gp.fit([history.smiles[i] for i in rows], y, [self._gp.prior(), self._hyperparameters(history)])
 
