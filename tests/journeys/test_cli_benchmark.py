@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from test_cli import Outcome
 
 from molvae.benchmark import runs
 from molvae.benchmark.pmo import TASKS, published
@@ -23,17 +22,9 @@ SMALL = ("--strategy", "genetic", "--set", "initial=8", "--set", "batch=8")
 
 
 @pytest.fixture
-def molvae(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Run `molvae benchmark` in this process, in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as end:
-            main(["benchmark", *(str(a) for a in arguments)])
-        captured = capsys.readouterr()
-        return Outcome(int(end.value.code or 0), captured.out, captured.err)
-
-    return run
+def benchmark(molvae):
+    """Run `molvae benchmark` in this process, in an empty directory; gives an Outcome."""
+    return lambda *arguments: molvae("benchmark", *arguments)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -82,8 +73,8 @@ def test_runs_and_tasks_as_csv(made: Path) -> None:
     assert float(by_task["sum of 2"]["auc_top10_sd"]) == pytest.approx(difference, rel=1e-4)
 
 
-def test_the_table_stands_beside_published_scores(molvae, made: Path) -> None:
-    outcome = molvae("table", made)
+def test_the_table_stands_beside_published_scores(benchmark, made: Path) -> None:
+    outcome = benchmark("table", made)
     assert outcome.code == 0, outcome.err
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in outcome.out.splitlines() if "|" in line]
     cells = {line[0]: line[1:] for line in lines}
@@ -97,8 +88,8 @@ def test_the_table_stands_beside_published_scores(molvae, made: Path) -> None:
     assert "arXiv:2206.12411" in outcome.out
 
 
-def test_the_first_calls_of_a_longer_run_are_a_shorter_one(molvae, made: Path) -> None:
-    outcome = molvae("table", made, "--budget", 16)
+def test_the_first_calls_of_a_longer_run_are_a_shorter_one(benchmark, made: Path) -> None:
+    outcome = benchmark("table", made, "--budget", 16)
     assert outcome.code == 0, outcome.err
     scores = {s: [float(r["score"]) for r in rows(made / f"qed-{s}" / "molecules.csv")][:16] for s in (0, 1)}
     mean = sum(auc_top_k(values, budget=16) for values in scores.values()) / 2
@@ -106,7 +97,7 @@ def test_the_first_calls_of_a_longer_run_are_a_shorter_one(molvae, made: Path) -
 
 
 def test_finished_runs_are_not_repeated_and_a_larger_budget_extends(
-    molvae, made: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    benchmark, made: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     again = tmp_path / "again"
     shutil.copytree(made, again)
@@ -114,19 +105,19 @@ def test_finished_runs_are_not_repeated_and_a_larger_budget_extends(
     performed: list[str] = []
     perform = runs.perform
     monkeypatch.setattr(runs, "perform", lambda run, heard=None: (performed.append(run.folder.name), perform(run, heard)))
-    outcome = molvae(*command_of(made, tiny_model, again, "--budget", 24))
+    outcome = benchmark(*command_of(made, tiny_model, again, "--budget", 24))
     assert outcome.code == 0, outcome.err
     assert performed == ["qed-1"]
     assert "4 runs of 24 calls, strategy genetic; 3 are done" in outcome.err
     assert (again / "qed-1" / "molecules.csv").read_bytes() == (made / "qed-1" / "molecules.csv").read_bytes()
-    outcome = molvae(*command_of(made, tiny_model, again, "--budget", 32))
+    outcome = benchmark(*command_of(made, tiny_model, again, "--budget", 32))
     assert outcome.code == 0, outcome.err
     assert len(performed) == 5
     longer = rows(again / "median1-0" / "molecules.csv")
     assert longer[:24] == rows(made / "median1-0" / "molecules.csv") and len(longer) == 32
 
 
-def test_processes_side_by_side_go_on_after_a_kill(molvae, made: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_processes_side_by_side_go_on_after_a_kill(benchmark, made: Path, tiny_model: Path, tmp_path: Path) -> None:
     command = [*command_of(made, tiny_model, "side", "--budget", 24), "--tasks", "qed", "--workers"]
     program = [sys.executable, "-m", "molvae", "benchmark", *map(str, command), "1"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -138,7 +129,7 @@ def test_processes_side_by_side_go_on_after_a_kill(molvae, made: Path, tiny_mode
         time.sleep(0.1)
     first.kill()
     first.wait()
-    outcome = molvae(*command, 2)
+    outcome = benchmark(*command, 2)
     assert outcome.code == 0, outcome.err
     for name in ("qed-0", "qed-1"):
         assert (side / name / "molecules.csv").read_bytes() == (made / name / "molecules.csv").read_bytes()
@@ -158,43 +149,43 @@ def test_processes_side_by_side_go_on_after_a_kill(molvae, made: Path, tiny_mode
         (("--model", "nowhere"), "nowhere"),
     ],
 )
-def test_mistakes_end_in_a_sentence(molvae, tiny_model: Path, options: tuple[object, ...], sentence: str) -> None:
+def test_mistakes_end_in_a_sentence(benchmark, tiny_model: Path, options: tuple[object, ...], sentence: str) -> None:
     command = ("pmo", "--strategy", "genetic", "--tasks", "qed", "--model", tiny_model, "--budget", 8, "-o", "b")
-    outcome = molvae(*command, *options)
+    outcome = benchmark(*command, *options)
     assert outcome.code == 2 or "nowhere" in options
     assert outcome.code != 0
     assert sentence in outcome.err and "Traceback" not in outcome.err
 
 
-def test_a_folder_is_of_one_strategy(molvae, made: Path, tiny_model: Path) -> None:
+def test_a_folder_is_of_one_strategy(benchmark, made: Path, tiny_model: Path) -> None:
     before = (made / "benchmark.toml").read_bytes()
-    outcome = molvae("pmo", "--strategy", "random", "--budget", 24, "--model", tiny_model, "-o", made)
+    outcome = benchmark("pmo", "--strategy", "random", "--budget", 24, "--model", tiny_model, "-o", made)
     assert outcome.code == 1
     assert "strategy = 'genetic'" in outcome.sentence and "another directory" in outcome.sentence
     assert (made / "benchmark.toml").read_bytes() == before
 
 
-def test_a_run_that_fails_does_not_stop_the_others(molvae, made: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_run_that_fails_does_not_stop_the_others(benchmark, made: Path, tiny_model: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(made, broken)
     for name in ("median1-0", "qed-0"):
         (broken / name / runs.DONE).unlink()
     (broken / "median1-0" / "ledger.sqlite").write_bytes(b"not a ledger")
-    outcome = molvae(*command_of(made, tiny_model, broken, "--budget", 24))
+    outcome = benchmark(*command_of(made, tiny_model, broken, "--budget", 24))
     assert outcome.code == 1
     assert "median1-0 failed: " in outcome.err and "1 of 4 runs failed" in outcome.sentence
     assert (broken / "qed-0" / runs.DONE).exists()
     assert len(rows(broken / "runs.csv")) == 3
 
 
-def test_tables_of_nothing(molvae, made: Path, tmp_path: Path) -> None:
+def test_tables_of_nothing(benchmark, made: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, sentence in (
         ((tmp_path / "empty",), "no finished run"),
         ((made, "--budget", 25), "no run that has finished 25 calls"),
         ((made, "--budget", 0), "budget is 0"),
     ):
-        outcome = molvae("table", *arguments)
+        outcome = benchmark("table", *arguments)
         assert outcome.code != 0
         assert sentence in outcome.sentence
 
