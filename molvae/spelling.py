@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from selfies.constants import INDEX_ALPHABET
 
@@ -35,14 +36,14 @@ def to_marks(symbols: Sequence[str]) -> list[str] | None:
     ends: list[tuple[int, int]] = []  # of the branches that are open: (place after their last symbol, atom they stand on)
     atom, at = -1, 0
     while at < len(symbols):
-        counted = _COUNTED.fullmatch(symbols[at])
-        if counted is None:
+        count_symbol = _count_symbol(symbols[at])
+        if count_symbol is None:
             atom = len(place)
             place.append(len(written))
             written.append(symbols[at])
             at += 1
         else:
-            bond, kind, digits = counted[1], counted[2], int(counted[3])
+            bond, kind, digits = count_symbol
             number = symbols[at + 1 : at + 1 + digits]
             at += 1 + digits
             if atom < 0 or len(number) < digits or not all(symbol in _INDEX for symbol in number):
@@ -67,6 +68,13 @@ def to_marks(symbols: Sequence[str]) -> list[str] | None:
             atom = ends.pop()[1]
             written.append(END)
     return None if ends else _with_ring_marks(written, place, rings)
+
+
+@lru_cache(4096)
+def _count_symbol(symbol: str) -> tuple[str, str, int] | None:
+    """(bond, "Branch" or "Ring", number of digits) of a symbol that a count follows; None for an atom."""
+    found = _COUNTED.fullmatch(symbol)
+    return found and (found[1], found[2], int(found[3]))
 
 
 def _with_ring_marks(written: list[str], place: Sequence[int], rings: Sequence[tuple[int, int]]) -> list[str]:
@@ -102,7 +110,7 @@ def from_marks(spelled: Sequence[str]) -> tuple[list[str], str]:
         inner = body
         body, bond, atom = outer.pop()
         if inner:
-            body += _counted(bond, "Branch", len(inner) - 1) + inner
+            body += counted(bond, "Branch", len(inner) - 1) + inner
         else:
             faults.append("an empty branch")
 
@@ -125,7 +133,7 @@ def from_marks(spelled: Sequence[str]) -> tuple[list[str], str]:
                 continue
             begin = marks.pop(len(marks) - 1 - int(back))
             if 0 <= begin < atom:
-                body += _counted(bond, "Ring", atom - begin - 1)
+                body += counted(bond, "Ring", atom - begin - 1)
             else:
                 faults.append("a ring of one atom")
         else:
@@ -152,7 +160,8 @@ def selfies_symbols(spelled: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _counted(bond: str, kind: str, count: int) -> list[str]:
+def counted(bond: str, kind: str, count: int) -> list[str]:
+    """The SELFIES symbols of a branch of `count` + 1 symbols, or of a ring closed to the atom `count` + 1 atoms back."""
     digits = [INDEX_ALPHABET[count % 16]]
     while count := count // 16:
         digits.append(INDEX_ALPHABET[count % 16])

@@ -27,6 +27,7 @@ from molvae.errors import CheckpointError, ConfigError
 from molvae.files import write_json
 from molvae.spelling import SPELLINGS, from_marks, selfies_symbols, to_marks
 from molvae.words import learn_words
+from molvae.writing import to_selfies
 
 PAD, BOS, EOS = 0, 1, 2
 SPECIALS = ("<pad>", "<bos>", "<eos>")
@@ -36,6 +37,8 @@ MAX_LENGTH = 128  # tokens that a decoder writes at most, the end token included
 FORMAT = 2  # 1 had no spelling
 
 SYMBOL = re.compile(r"\[[^\]]*\]")
+_SYMBOLS_AND_DOTS = re.compile(r"\[[^\]]*\]|\.")
+_SELFIES = re.compile(r"(?:\[[^\]]*\]\.?)*")
 _table_lock = threading.RLock()
 
 
@@ -57,12 +60,7 @@ def constraint_table(table: Mapping[str, int]) -> Iterator[None]:
 
 def split(string: str) -> list[str] | None:
     """The symbols of a SELFIES string, or None if it is not made of symbols in brackets, and dots between them, alone."""
-    try:
-        symbols = list(selfies.split_selfies(string))
-    except ValueError:  # a bracket that is never closed
-        return None
-    made_of_these = "".join(symbols) == string and all(symbol[0] == "[" or symbol == "." for symbol in symbols)
-    return symbols if made_of_these else None
+    return _SYMBOLS_AND_DOTS.findall(string) if _SELFIES.fullmatch(string) else None
 
 
 def spell(string: str, spelling: str) -> list[str] | None:
@@ -119,7 +117,10 @@ class Vocabulary:
         self.spelling = spelling
         symbols = tuple(token for token in tokens if token.count("[") == 1)
         self.symbols = symbols if spelling == "selfies" else selfies_symbols(symbols)
-        self._longest = max((token.count("[") for token in tokens), default=1)
+        self._sizes: dict[str, list[int]] = {}  # of the tokens that begin with a symbol, the longest first
+        for size in sorted({token.count("[") for token in tokens}, reverse=True):
+            for symbol in {token[: token.find("]") + 1] for token in tokens if token.count("[") == size}:
+                self._sizes.setdefault(symbol, []).append(size)
 
     @classmethod
     def build(
@@ -161,6 +162,9 @@ class Vocabulary:
         """SELFIES of a SMILES string as it is written, and "" - or None and the reason."""
         if "." in smiles:  # SELFIES would write the dot, but no other part of molvae means two molecules by one string
             return None, "several fragments (a salt or a mixture); keep one of them"
+        written = to_selfies(smiles, self.constraints)
+        if written is not None:
+            return written, ""
         with constraint_table(self.constraints):
             try:
                 return selfies.encoder(smiles), ""
@@ -184,17 +188,18 @@ class Vocabulary:
 
     def segment(self, string: str) -> tuple[list[int] | None, str]:
         """Token ids of a SELFIES string and "" - or None and the reason. Reads from the left, longest token first."""
-        if split(string) is None:
+        parts = split(string)
+        if parts is None:
             return None, "not a SELFIES string"
-        symbols = spell(string, self.spelling)
+        symbols = parts if self.spelling == "selfies" else to_marks(parts)
         if symbols is None:
             return None, "a branch or ring of the SELFIES string points outside it"
         ids, at = [], 0
         while at < len(symbols):
-            for size in range(min(self._longest, len(symbols) - at), 0, -1):
-                token = "".join(symbols[at : at + size])
-                if token in self.ids:
-                    ids.append(self.ids[token])
+            for size in self._sizes.get(symbols[at], ()):
+                token = self.ids.get("".join(symbols[at : at + size]))
+                if token is not None and at + size <= len(symbols):
+                    ids.append(token)
                     at += size
                     break
             else:
@@ -252,7 +257,8 @@ class Vocabulary:
         with constraint_table(self.constraints):
             try:
                 derived = selfies.decoder(written)
-                again = list(selfies.split_selfies(selfies.encoder(derived, strict=False))) if derived else []
+                rewritten = derived and (to_selfies(derived, self.constraints) or selfies.encoder(derived, strict=False))
+                again = split(rewritten) or []
             except (selfies.DecoderError, selfies.EncoderError) as error:
                 why = str(error).strip().splitlines()[0]
                 return Decoded(written, None, False, f"SELFIES cannot derive a molecule: {why}"), None

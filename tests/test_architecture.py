@@ -15,7 +15,7 @@ LAYERS = (
     ("errors",),
     ("registry",),
     ("randomness", "files"),
-    ("config", "words", "spelling", "processes", "fetching"),
+    ("config", "words", "spelling", "writing", "processes", "fetching"),
     ("chem",),
     ("tokens", "tables"),
     ("sniffing", "derivation", "grammar"),
