@@ -14,6 +14,8 @@ _VERBS = {
     "generate": "molvae.library",
     "optimize": "molvae.search.run",
     "evaluate": "molvae.evaluation.evaluate",
+    "fit_detector": "molvae.uses.ood",
+    "load_detector": "molvae.uses.ood",
 }
 
 __all__ = ["__version__", *_VERBS]

@@ -48,6 +48,7 @@ LAYERS = (
     ("evaluation",),
     ("benchmark",),
     ("report",),
+    ("uses",),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

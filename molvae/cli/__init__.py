@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import molvae
-from molvae.cli import benchmark, data, evaluation, generation, models, oracles, search
+from molvae.cli import benchmark, data, evaluation, generation, models, oracles, search, uses
 from molvae.cli.terminal import Verbs, show_warnings
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ for verb in (
     models.doctor,
 ):
     app.command()(verb)
+app.add_typer(uses.ood, name="ood")
 app.add_typer(oracles.app, name="oracle")
 app.add_typer(data.app, name="data")
 app.add_typer(benchmark.app, name="benchmark")
