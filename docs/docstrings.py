@@ -12,8 +12,6 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import griffe
-
 _ENTRY = re.compile(r"(?:^ *|(?<=[.)]) {1,2})((?:\w+, )*\w+): ", re.MULTILINE)
 _SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}$", re.MULTILINE)
 _EXAMPLE = re.compile(r"^(?:(?:>>>|\.\.\.).*\n?)+", re.MULTILINE)
@@ -45,7 +43,8 @@ def markdown(text: str, names: Iterable[str]) -> str:
         parts.append("\n\n")
     result = "".join([*parts, text[at:]])
     result = _EXAMPLE.sub(lambda match: f"```pycon\n{match[0].rstrip()}\n```\n", result)
-    return _SECTION.sub(r"**\1**\n", result)
+    result = _SECTION.sub(r"**\1**\n", result)
+    return re.sub(r"\n{3,}", "\n\n", result)
 
 
 def described(entry: Callable[..., Any]) -> list[tuple[str, Any, str]]:
@@ -58,15 +57,3 @@ def described(entry: Callable[..., Any]) -> list[tuple[str, Any, str]]:
         defaults = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
     told = {name: text for _, _, own, text in entries(inspect.getdoc(entry) or "", defaults) for name in own}
     return [(name, default, told.get(name, "")) for name, default in defaults.items()]
-
-
-class Markdown(griffe.Extension):
-    """Rewrites docstrings as they are read."""
-
-    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        if obj.docstring is None or obj.is_alias:
-            return
-        names = set(obj.members) if obj.is_class else set()
-        if obj.is_class or obj.is_function:
-            names |= {parameter.name for parameter in obj.parameters}
-        obj.docstring.value = markdown(inspect.cleandoc(obj.docstring.value), names)

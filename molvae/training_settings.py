@@ -17,13 +17,15 @@ class TrainSettings:
     molecules: how many to show in all.
     batch_size: molecules that one process takes at once.  accumulate: such passes a step. A step is batch_size *
     accumulate * processes molecules; where memory runs out, passes get smaller and more, and the step stays what it was.
-    learning_rate: peak, after `warmup` steps; it falls as a cosine over the last `decay` share of training.
+    learning_rate: peak.  warmup: steps in which it rises to the peak.  decay: share of training, the last, in which it falls
+    as a cosine.
     weight_decay, clip: AdamW's decay, and the largest gradient norm (loss in nats per molecule).
     ema: decay of the averaged weights, which are what is evaluated and shipped.
     precision: "auto" (bfloat16 where the hardware multiplies it), "bfloat16" or "float32".
     compile: torch.compile on CUDA.  evaluate_every: molecules between evaluations.  save_every: seconds between state files.
     patience: evaluations without a lower held-out nll after which training ends with the best averaged weights; 0 trains to
     the end and keeps the last ones.  tensorboard: write TensorBoard files to the run directory, too.
+    seed: of everything random.
     """
 
     molecules: int = 4_000_000

@@ -35,7 +35,7 @@ class Default(Strategy):
     Parameters
     ----------
     initial: molecules drawn from the prior to begin with.
-    first_batch, batch: molecules a round at the start, and from `ramp` calls on; between them the batch grows evenly.
+    first_batch, batch: molecules a round at the start, and from `ramp` calls on.  ramp: calls over which the batch grows.
     growth: molecules by which a batch grows with every call beyond `LATE`: a round costs the same at any time, and a long
         search must not need too many.
     sources: proposal sources, names of `molvae.search.proposals`.
