@@ -326,19 +326,17 @@ def health(model: SequenceVAE, held: Examples, vocabulary: Vocabulary, known: se
     means, errors = [], []
     for batch, rows in enumerate(held.table.lengths.argsort(stable=True).split(500)):
         ids = held.table.batch(rows).to(model.device)
-        mean, log_var = model.posterior(ids)
-        noise = torch.randn(mean.shape, generator=torch_stream(seed, "health", batch)).to(model.device)
-        sampled = mean + (0.5 * log_var).exp() * noise
-        for key, z in (("exact_mean", mean), ("exact_sample", sampled)):
-            logits = model.decoder(ids[:, :-1], z)
+        inferred, z = model.infer(ids), model.encode(ids, torch_stream(seed, "health", batch))
+        for key, latents in (("exact_mean", inferred.mean), ("exact_sample", z)):
+            logits = model.decoder(ids[:, :-1], model.memory(latents))
             sums[key] += float(((logits.argmax(-1) == ids[:, 1:]) | (ids[:, 1:] == PAD)).all(1).sum())
         sums["nll"] += float(model.nll(logits, ids).sum())
         if language:
-            sums["language_nll"] += float(model.nll(model.decoder(ids[:, :-1], torch.zeros_like(mean)), ids).sum())
-        sums["rate"] += float(model.kl(mean, log_var).sum())
-        means.append(mean.cpu())
+            sums["language_nll"] += float(model.nll(model.decoder(ids[:, :-1], model.hidden(len(ids))), ids).sum())
+        sums["rate"] += float(inferred.kl.sum())
+        means.append(inferred.mean.cpu())
         if model.property_heads is not None and held.properties is not None:
-            errors.append((model.property_heads(mean.flatten(1)).cpu() - held.properties[rows]).square())
+            errors.append((model.property_heads(inferred.mean.flatten(1)).cpu() - held.properties[rows]).square())
     z = model.sample_prior(PRIOR_SAMPLES, torch_stream(seed, "health prior"))
     decoded = derive_strings((vocabulary, strings(vocabulary, write(model, z))))
     valid = [d.smiles for d in decoded if d.smiles is not None]

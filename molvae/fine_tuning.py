@@ -150,8 +150,8 @@ def replay(base: Model, n: int, seed: int, path: Path) -> list[str]:
     size = max(1, min(2 * n, 2000))
     for draw in range(-(-DRAWS * n // size)):
         if base.vae.unconditional:
-            nothing = torch.zeros(size, base.vae.latent_tokens, base.vae.latent_size)
-            ids = write(base.vae, nothing, temperature=1.0, generator=torch_stream(seed, "replay", draw))
+            draws = torch_stream(seed, "replay", draw)
+            ids = write(base.vae, None, temperature=1.0, generator=draws, copies=size, grammar=base.grammar)
             written = derive_strings((base.vocabulary, strings(base.vocabulary, ids)))
         else:
             written = base.sample(size, seed=child_seed(seed, "replay", draw))

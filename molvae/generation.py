@@ -228,9 +228,8 @@ class Model:
         """n token rows drawn from p(x | z = 0); an empty string is drawn again."""
         rows: list[list[int]] = []
         while len(rows) < n:
-            nothing = torch.zeros(1, self.vae.latent_tokens, self.vae.latent_size)
             wanted = min(BATCH, n - len(rows))
-            written = write(self.vae, nothing, temperature=1.0, generator=generator, copies=wanted, grammar=self.grammar)
+            written = write(self.vae, None, temperature=1.0, generator=generator, copies=wanted, grammar=self.grammar)
             rows += [ids for ids in ([i for i in row if i not in (PAD, EOS)] for row in written.tolist()) if ids]
         return rows
 

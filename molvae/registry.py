@@ -78,9 +78,19 @@ class Registry(Generic[T]):
         )
 
     def settings(self, name: str) -> dict[str, inspect.Parameter]:
-        """The keyword-only parameters of the constructor of `name`: its configuration schema."""
-        parameters = inspect.signature(self.get(name)).parameters.values()
-        return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        """The keyword-only parameters of the constructor of `name`: its configuration schema.
+
+        A constructor that takes `**more` hands these on to its base class, so they are the base's settings.
+        """
+        entry = self.get(name)
+        line = inspect.getmro(entry) if inspect.isclass(entry) else (entry,)
+        found: dict[str, inspect.Parameter] = {}
+        for constructor in line:
+            parameters = inspect.signature(constructor).parameters.values()
+            found |= {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name not in found}
+            if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+                break
+        return found
 
     def defaults(self, name: str) -> dict[str, Any]:
         """The settings of `name` that have defaults, with these defaults."""

@@ -161,9 +161,10 @@ def fit(
                         options["lr"] = settings.rate_at(state.step)
                     parameters = [p for options in optimizer.param_groups for p in options["params"]]
                     optimizer.zero_grad()
-                    terms |= passes.gradients(batch, state.step, player, parameters)
-                    terms["gradient_norm"] = float(nn.utils.clip_grad_norm_(parameters, settings.clip))
-                    refuse_divergence(terms, state.step)
+                    found = passes.gradients(batch, state.step, player, parameters)
+                    found["gradient_norm"] = float(nn.utils.clip_grad_norm_(parameters, settings.clip))
+                    refuse_divergence(found, state.step)
+                    terms |= {name if player == passes.lead else f"{player}_{name}": found[name] for name in found}
                     optimizer.step()
                 model.after_step(terms)
                 terms["beta"] = model.kl_weight.beta(state.step)

@@ -171,7 +171,7 @@ def channel(model: Model, smiles: Sequence[str]) -> tuple[float, float]:
     rate, means = 0.0, []
     with torch.inference_mode():
         for rows in table.lengths.argsort(stable=True).split(512):
-            mean, log_var = model.vae.posterior(table.batch(rows).to(model.vae.device))
-            rate += float(model.vae.kl(mean, log_var).sum())
-            means.append(mean.cpu())
+            inferred = model.vae.infer(table.batch(rows).to(model.vae.device))
+            rate += float(inferred.kl.sum())
+            means.append(inferred.mean.cpu())
     return rate / len(table), float(active_units(torch.cat(means)) if len(table) > 1 else 0)

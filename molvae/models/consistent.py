@@ -27,7 +27,7 @@ def beam_search(model: SequenceVAE, z: Tensor, width: int, max_length: int = MAX
     """
     result = torch.full((len(z), width, max_length), PAD, dtype=torch.long, device=z.device)
     alive = torch.arange(len(z), device=z.device)
-    state = model.decoder.start(z.repeat_interleave(width, 0), max_length)
+    state = model.decoder.start(model.memory(z).repeat_interleave(width, 0), max_length)
     last = torch.full((len(z), width), BOS, dtype=torch.long, device=z.device)
     score = torch.full((len(z), width), float("-inf"), device=z.device)
     score[:, 0] = 0.0  # all beams are equal at first: only one may branch

@@ -38,7 +38,7 @@ def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
 @torch.inference_mode()
 def write(
     model: SequenceVAE,
-    z: Tensor,
+    z: Tensor | None,
     *,
     temperature: float = 0.0,
     top_p: float = 1.0,
@@ -49,6 +49,7 @@ def write(
 ) -> Tensor:
     """z (B, K, D) -> ids (B * copies, max_length) int64 on the CPU, padded after the end token.
 
+    z: None hides it, once: the decoder writes as the language model that it is without.
     copies: rows drawn at each z, one after the other. Those that have begun alike share a state, so that their first tokens
     cost little.
     grammar: tokens that it refuses are not written; the choice is then made among the others.
@@ -57,11 +58,11 @@ def write(
     """
     if not (temperature >= 0.0 and 0.0 < top_p <= 1.0):
         raise ConfigError(f"temperature must be 0 or more and top_p in (0, 1], not {temperature} and {top_p}.")
-    z = z.to(model.device)
-    written = torch.full((len(z) * copies, max_length), PAD, dtype=torch.long)
+    memory = model.hidden(1) if z is None else model.memory(z.to(model.device))
+    written = torch.full((len(memory) * copies, max_length), PAD, dtype=torch.long)
     alive = torch.arange(len(written), device=model.device)
-    state = model.decoder.start(z, max_length)
-    last = torch.full((len(z),), BOS, dtype=torch.long, device=model.device)
+    state = model.decoder.start(memory, max_length)
+    last = torch.full((len(memory),), BOS, dtype=torch.long, device=model.device)
     of = alive // copies  # the state of each row
     begun: list[Prefix | None] = [Prefix()] * len(written)
     for t in range(max_length):

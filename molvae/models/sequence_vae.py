@@ -8,7 +8,7 @@ p(z)) summed over dimensions. So `beta`, which multiplies the rate, compares wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,24 @@ MODELS: Registry[SequenceVAE] = Registry("model", "molvae.models")
 ACTIVE_VARIANCE = (
     0.01  # a latent unit is active if its posterior mean varies more than this (Burda et al. 2016, section 5.2)
 )
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What the encoder makes of some molecules.
+
+    z: (B, K, D) the latents that are decoded.  mean, log_var: (B, K, D) of the posterior that they are drawn from.
+    kl: (B, M) nats by latent dimension; their sum over M is the rate.
+    """
+
+    z: Tensor
+    mean: Tensor
+    log_var: Tensor
+    kl: Tensor
+
+    def first(self, n: int) -> Inferred:
+        """The same of the first n molecules."""
+        return Inferred(self.z[:n], self.mean[:n], self.log_var[:n], self.kl[:n])
 
 
 @dataclass(frozen=True)
@@ -60,6 +78,9 @@ class SequenceVAE(nn.Module):
         model of the training set, as guidance hides conditions (Ho & Salimans 2022, arXiv 2207.12598).
     properties: number of property heads.  property_weight: nats that their mean squared error weighs.
     """
+
+    #: Whether a regulariser compares the molecules of a batch with each other, so that the loss is no mean over molecules.
+    compares_molecules = False
 
     def __init__(
         self,
@@ -105,12 +126,24 @@ class SequenceVAE(nn.Module):
         # exp(-10) is a standard deviation of 0.007: far below any decoder's resolution, far from underflow.
         return mean, log_var.clamp(-10.0, 4.0)
 
+    def infer(self, ids: Tensor, noise: Tensor | None = None) -> Inferred:
+        """Latents of ids (B, T) and what they cost. noise: (B, K, D) from N(0, I) for a sample of the posterior, or None."""
+        mean, log_var = self.posterior(ids)
+        z = mean if noise is None else mean + (0.5 * log_var).exp() * noise
+        return Inferred(z, mean, log_var, self.kl(mean, log_var))
+
     def encode(self, ids: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """z (B, K, D): the posterior mean, or a sample of the posterior if a CPU generator is given."""
-        mean, log_var = self.posterior(ids)
-        if generator is None:
-            return mean
-        return mean + (0.5 * log_var).exp() * self._noise(mean.shape, generator)
+        shape = len(ids), self.latent_tokens, self.latent_size
+        return self.infer(ids, None if generator is None else self._noise(shape, generator)).z
+
+    def memory(self, z: Tensor) -> Tensor:
+        """What the decoder reads of latents z (B, K, D), of the same shape: z itself, here."""
+        return z
+
+    def hidden(self, n: int) -> Tensor:
+        """(n, K, D) what the decoder reads where z is hidden from it: zeros."""
+        return torch.zeros(n, self.latent_tokens, self.latent_size, device=self.device)
 
     def kl(self, mean: Tensor, log_var: Tensor) -> Tensor:
         """(B, K * D) KL(q(z|x) || N(0, I)) by dimension, in nats (Kingma & Welling 2014, appendix B)."""
@@ -132,7 +165,8 @@ class SequenceVAE(nn.Module):
 
         rows: a part of the batch. What is random is drawn for the whole batch and every mean divides by the whole batch's
         count, so the terms (and gradients) of the parts add up to those of the batch. Two things know only their part:
-        dropout inside the networks, and free bits, whose threshold is held against the part's mean.
+        dropout inside the networks, and what compares the molecules of a batch with each other (free bits, and some
+        variants' regularisers).
         """
         n, ids = len(batch.ids), batch.ids[rows]
         seen = self._seen(n, generator)
@@ -141,26 +175,42 @@ class SequenceVAE(nn.Module):
         n_seen, before, here = int(seen.sum()), int(seen[: rows.start or 0].sum()), seen[rows]
         shown, hidden = (mask.nonzero()[:, 0].to(self.device) for mask in (here, ~here))
         read = ids if batch.source is None else batch.source[rows]
-        mean, log_var = self.posterior(read[shown] if len(shown) else read[:1])  # no network likes an empty batch
-        mean, log_var = mean[: len(shown)], log_var[: len(shown)]
-        noise = self._noise((n_seen, *mean.shape[1:]), generator)[before : before + len(shown)]
-        z = mean.new_zeros(len(ids), *mean.shape[1:])
-        z[shown] = mean + (0.5 * log_var).exp() * noise
-        nll = self.nll(self.decoder(self._hide_words(batch.ids[:, :-1], generator)[rows], z), ids)
-        kl = self.kl(mean, log_var)
-        terms = {"nll": nll[shown].sum() / n_seen, "rate": kl.sum(1).sum() / n_seen}
+        noise = self._noise((n_seen, self.latent_tokens, self.latent_size), generator)[before : before + len(shown)]
+        # No network likes an empty batch; one molecule is read in its place, and forgotten.
+        inferred = self.infer(read[shown], noise) if len(shown) else self.infer(read[:1]).first(0)
+        memory = self.hidden(len(ids)).to(inferred.z.dtype)
+        memory[shown] = self.memory(inferred.z)
+        nll = self.nll(self.decoder(self._hide_words(batch.ids[:, :-1], generator)[rows], memory), ids)
+        terms = {"nll": nll[shown].sum() / n_seen, "rate": inferred.kl.sum(1).sum() / n_seen}
+        for number, part in enumerate(self.levels_of(inferred.kl.detach()), 1):
+            terms[f"rate_{number}"] = part.sum() / n_seen
         loss = nll.sum() / n
-        if len(kl):
-            loss = loss + len(kl) / n * self.kl_weight.beta(step) * self.kl_weight.penalty(kl)
+        if len(shown):
+            loss = loss + len(shown) / n * self.kl_weight.beta(step) * self.kl_weight.penalty(self.balanced(inferred.kl))
+            for name, term in self.regularisers(inferred, generator).items():
+                terms[name] = len(shown) / n_seen * term
+                loss = loss + len(shown) / n * term
         if n_seen < n:
             terms["language_nll"] = nll[hidden].sum() / (n - n_seen)
         if self.property_heads is not None and batch.properties is not None:
             n_known = (~batch.properties[seen.to(self.device)].isnan()).sum().clamp(min=1)
             wanted = batch.properties[rows][shown]
-            error = (self.property_heads(mean.flatten(1)) - wanted.nan_to_num()).square() * ~wanted.isnan()
+            error = (self.property_heads(inferred.mean.flatten(1)) - wanted.nan_to_num()).square() * ~wanted.isnan()
             terms["property_mse"] = error.sum() / n_known
             loss = loss + self.property_weight * terms["property_mse"]
         return {"loss": loss, **terms}
+
+    def levels_of(self, kl: Tensor) -> Sequence[Tensor]:
+        """kl (B, M) by level, for the log: each level's own rate must stay alive. A flat latent has no levels."""
+        return ()
+
+    def balanced(self, kl: Tensor) -> Tensor:
+        """kl (B, M) as beta weighs it: as it is, here."""
+        return kl
+
+    def regularisers(self, inferred: Inferred, generator: torch.Generator) -> dict[str, Tensor]:
+        """What a variant adds to the loss, by name, weighted: means over the molecules that were read. Nothing, here."""
+        return {}
 
     def after_step(self, terms: Mapping[str, float]) -> None:
         """Hear what the step measured; the rate controller lives on it."""
