@@ -50,10 +50,11 @@ def problems(mol: Mol, ring_systems: frozenset[str] | None = None) -> list[str]:
         found.append(RADICAL)
     if any(len(ring) > MAX_RING_SIZE for ring in rings.AtomRings()):
         found.append(LARGE_RING)
+    kinds = [bond.GetBondType() for bond in mol.GetBonds()]
     strained = [ring for ring in rings.BondRings() if len(ring) <= MAX_STRAINED_RING]
-    if any(mol.GetBondWithIdx(bond).GetBondType() == Chem.BondType.TRIPLE for ring in strained for bond in ring):
+    if any(kinds[bond] == Chem.BondType.TRIPLE for ring in strained for bond in ring):
         found.append(RING_TRIPLE_BOND)
-    if any(_has_cumulated_bonds(mol, ring) for ring in strained):
+    if any(_are_cumulated(mol, [bond for bond in ring if kinds[bond] == Chem.BondType.DOUBLE]) for ring in strained):
         found.append(RING_CUMULENE)
     if ring_systems is not None and any(system not in ring_systems for system in _systems_of(mol)):
         found.append(UNSEEN_RING_SYSTEM)
@@ -109,16 +110,15 @@ def _catalogue(name: str) -> FilterCatalog.FilterCatalog:
     return FilterCatalog.FilterCatalog(FilterCatalog.FilterCatalogParams(known[name]))
 
 
-def _has_cumulated_bonds(mol: Mol, ring: Sequence[int]) -> bool:
-    """Whether two double bonds of the ring (bond indices) share a carbon or nitrogen; N=S=N in a ring is sound chemistry."""
+def _are_cumulated(mol: Mol, bonds: Sequence[int]) -> bool:
+    """Whether two of the double bonds (indices) share a carbon or nitrogen; N=S=N in a ring is sound chemistry."""
     seen: set[int] = set()
-    for index in ring:
+    for index in bonds:
         bond = mol.GetBondWithIdx(index)
-        if bond.GetBondType() == Chem.BondType.DOUBLE:
-            ends = {atom.GetIdx() for atom in (bond.GetBeginAtom(), bond.GetEndAtom()) if atom.GetAtomicNum() in (6, 7)}
-            if ends & seen:
-                return True
-            seen |= ends
+        ends = {atom.GetIdx() for atom in (bond.GetBeginAtom(), bond.GetEndAtom()) if atom.GetAtomicNum() in (6, 7)}
+        if ends & seen:
+            return True
+        seen |= ends
     return False
 
 

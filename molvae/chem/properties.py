@@ -91,8 +91,13 @@ def qed(mol: Mol) -> float:
 def logp(mol: Mol) -> float:
     """Wildman-Crippen logP; kept with the molecule, since QED asks too and RDKit adds the hydrogens for each question."""
     if not mol.HasProp("_logP"):
-        mol.SetDoubleProp("_logP", Crippen.MolLogP(mol), computed=True)
+        keep_logp(mol, Crippen.MolLogP(mol))
     return mol.GetDoubleProp("_logP")
+
+
+def keep_logp(mol: Mol, value: float) -> None:
+    """Keep a logP that is known with the molecule."""
+    mol.SetDoubleProp("_logP", value, computed=True)
 
 
 def rotatable_bonds(mol: Mol) -> int:

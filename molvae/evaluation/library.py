@@ -14,6 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from molvae.chem.filters import UNSEEN_RING_SYSTEM
 from molvae.errors import ConfigError, DataError, MolvaeError
@@ -134,7 +135,7 @@ def library_scorecard(
     reasons: dict[str, str] = {}
     baseline = train or other
     if baseline is not None:
-        kl = _divergences(list(dict.fromkeys(valid))[:sample], baseline.valid, sample, workers, hear)
+        kl = _divergences(made, baseline, sample, workers, hear)
     values["kl_score"] = kl_score(kl) if kl else math.nan
     values["fcd"] = values["fcd_score"] = math.nan
     if other is not None and fcd:
@@ -207,11 +208,11 @@ def _distances(made: Profile, other: Profile | None, hear: StageProgress) -> dic
     return dict(zip(names, found, strict=True))
 
 
-def _divergences(
-    smiles: Sequence[str], baseline: Sequence[str], sample: int, workers: int, hear: StageProgress
-) -> dict[str, float]:
-    drawn = [baseline[i] for i in guacamol_subset(len(baseline), sample)]
-    sides = described((smiles, drawn), workers, _stage(hear, "KL score"))
+def _divergences(made: Profile, baseline: Profile, sample: int, workers: int, hear: StageProgress) -> dict[str, float]:
+    first = dict(islice(made.log_p.items(), sample))
+    known, rows = baseline.log_p, baseline.valid
+    drawn = {rows[i]: known[rows[i]] for i in guacamol_subset(len(rows), sample)}
+    sides = described((first, drawn), workers, _stage(hear, "KL score"))
     return kl_divergences(*sides, _stage(hear, "similarities for the KL score"))
 
 

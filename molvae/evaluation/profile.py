@@ -21,6 +21,7 @@ from rdkit.Chem import Descriptors, GraphDescriptors, rdMolDescriptors
 from molvae.chem import Mol, canonical, parse, problems, property_named, ring_systems, scaffold
 from molvae.chem.fragments import brics_fragments, ring_scaffold
 from molvae.chem.medicinal import medicinal_fault
+from molvae.chem.properties import keep_logp
 from molvae.evaluation.similarity import BITS, morgan_bits
 from molvae.processes import in_order
 
@@ -81,6 +82,12 @@ class Profile:
     def valid(self) -> list[str]:
         """Canonical SMILES of the valid rows, repetitions included."""
         return [text for text in self.smiles if text is not None]
+
+    @property
+    def log_p(self) -> dict[str, float]:
+        """logP of each distinct valid molecule, in the order of the rows; NaN where it was not measured."""
+        values = self.properties[:, PROPERTIES.index("logP")].tolist()
+        return dict(zip(self.valid, values or [math.nan] * len(self.valid), strict=True))
 
     @property
     def known_systems(self) -> frozenset[str]:
@@ -162,31 +169,37 @@ class Described:
     bits: np.ndarray
 
 
-def describe(job: tuple[int, Sequence[str]]) -> tuple[int, list[tuple[str, np.ndarray, np.ndarray]]]:
-    """(set, SMILES) -> the set, and (SMILES without stereo, descriptors, packed bits) of each molecule.
+def describe(job: tuple[int, Sequence[str], Sequence[float]]) -> tuple[int, list[tuple[str, np.ndarray, np.ndarray]]]:
+    """(set, SMILES, logP) -> the set, and (SMILES without stereo, descriptors, packed bits) of each molecule.
 
+    logP, the slowest descriptor but one, knows no stereo, so it need not be measured twice; NaN where it has not been.
     A descriptor that is not finite counts as 0, as in GuacaMol.
     """
-    side, smiles = job
+    side, smiles, known = job
     found = []
-    for text in smiles:
+    for text, log_p in zip(smiles, known, strict=True):
         mol = parse(text)
         flat = None if mol is None else Chem.MolToSmiles(mol, isomericSmiles=False)
         mol = mol if flat == text else parse(flat) if flat else None
         if mol is None or flat is None:
             continue
+        if not math.isnan(log_p):
+            keep_logp(mol, log_p)
         values = np.array([_value(function, mol) for function in DESCRIPTORS.values()])
         found.append((flat, np.where(np.isfinite(values), values, 0.0), morgan_bits([mol], DESCRIPTOR_BITS)[0]))
     return side, found
 
 
 def described(
-    sides: Sequence[Sequence[str]], workers: int, progress: Callable[[int, int], None] | None = None
+    sides: Sequence[Mapping[str, float]], workers: int, progress: Callable[[int, int], None] | None = None
 ) -> list[Described]:
-    """Descriptors and fingerprints of the distinct molecules of each set of SMILES, stereo and isotopes left out."""
+    """Descriptors and fingerprints of the distinct molecules of each set, stereo and isotopes left out.
+
+    sides: SMILES, each with its logP, or NaN where that has to be measured.
+    """
     kept: list[dict[str, tuple[np.ndarray, np.ndarray]]] = [{} for _ in sides]
     total, done = sum(map(len, sides)), 0
-    jobs = ((side, chunk) for side, smiles in enumerate(sides) for chunk in _chunks(smiles))
+    jobs = ((side, chunk, [of[text] for text in chunk]) for side, of in enumerate(sides) for chunk in _chunks(of))
     with closing(_results(describe, jobs, workers)) as results:
         for side, part in results:
             for flat, values, bits in part:

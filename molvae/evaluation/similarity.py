@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from molvae.chem import Mol, count_fingerprints
 
 BITS = 1024
 _BLOCK = 512  # rows and columns at once: the coefficients of a block stay in the processor's cache
+_RARE = 0.03  # a bit that is set in a smaller share of the molecules is rare
 Progress = Callable[[int, int], None] | None
 
 
@@ -78,27 +80,44 @@ def nearest_of_its_own(bits: np.ndarray, progress: Progress = None) -> np.ndarra
 def _coefficients(
     bits: np.ndarray, others: np.ndarray, *, symmetric: bool = False
 ) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Blocks of Tanimoto coefficients, float32, with their rows and columns; the upper triangle of blocks if symmetric."""
+    """Blocks of Tanimoto coefficients, float32, with their rows and columns; the upper triangle of blocks if symmetric.
+
+    Most bits are set in few molecules: those are counted in a sparse product, and only the others in a dense one.
+    """
     left_sizes, right_sizes = _sizes(bits), _sizes(others)
-    strips = 8 * _BLOCK  # unpacked once for many rows
-    for first in range(0, len(bits), _BLOCK):
-        rows = slice(first, min(first + _BLOCK, len(bits)))
-        left = _unpacked(bits[rows])
-        for strip in range(first if symmetric else 0, len(others), strips):
-            shared_strip = left @ _unpacked(others[strip : strip + strips]).T
-            for start in range(0, shared_strip.shape[1], _BLOCK):
-                shared = shared_strip[:, start : start + _BLOCK]
-                columns = slice(strip + start, strip + start + shared.shape[1])
-                either = left_sizes[rows, None] + right_sizes[None, columns] - shared
-                empty = either == 0
-                if empty.any():
-                    yield rows, columns, np.where(empty, np.float32(1), shared / np.where(empty, np.float32(1), either))
-                else:
-                    yield rows, columns, shared / either
+    strips = 8 * _BLOCK  # unpacked once for many blocks
+    common = np.unpackbits(others[:strips], axis=1).mean(axis=0) > _RARE
+    for top in range(0, len(bits), strips):
+        left, left_rare = _unpacked(bits[top : top + strips], common)
+        for strip in range(top if symmetric else 0, len(others), strips):
+            right, right_rare = _unpacked(others[strip : strip + strips], common)
+            for first in range(top, min(top + strips, len(bits)), _BLOCK):
+                rows = slice(first, min(first + _BLOCK, len(bits)))
+                here = slice(first - top, rows.stop - top)
+                begin = max(0, first - strip) if symmetric else 0
+                shared_strip = left[here] @ right[begin:].T
+                rare = (left_rare[here] @ right_rare[begin:].T).tocoo()
+                shared_strip[rare.row, rare.col] += rare.data
+                for start in range(0, shared_strip.shape[1], _BLOCK):
+                    shared = shared_strip[:, start : start + _BLOCK]
+                    columns = slice(strip + begin + start, strip + begin + start + shared.shape[1])
+                    either = left_sizes[rows, None] + right_sizes[None, columns] - shared
+                    empty = either == 0
+                    if empty.any():
+                        yield rows, columns, np.where(empty, np.float32(1), shared / np.where(empty, np.float32(1), either))
+                    else:
+                        yield rows, columns, shared / either
 
 
-def _unpacked(bits: np.ndarray) -> np.ndarray:
-    return np.unpackbits(bits, axis=1).astype(np.float32)
+def _unpacked(bits: np.ndarray, common: np.ndarray) -> tuple[np.ndarray, csr_matrix]:
+    """(n, number of common bits) float32, and the other bits as a sparse matrix; both exact: the numbers are small."""
+    n, width = len(bits), len(common)
+    rows, columns = np.divmod(np.flatnonzero(np.unpackbits(bits).view(bool)), width)
+    is_common = common[columns]
+    dense = np.zeros((n, common.sum()), np.float32)
+    dense[rows[is_common], (common.cumsum() - 1)[columns[is_common]]] = 1
+    rare = rows[~is_common], columns[~is_common]
+    return dense, csr_matrix((np.ones(len(rare[0]), np.float32), rare), (n, width))
 
 
 def _sizes(bits: np.ndarray) -> np.ndarray:
