@@ -16,6 +16,9 @@ _VERBS = {
     "evaluate": "molvae.evaluation.evaluate",
     "fit_detector": "molvae.uses.ood",
     "load_detector": "molvae.uses.ood",
+    "compress": "molvae.uses.compression",
+    "decompress": "molvae.uses.compression",
+    "probe": "molvae.uses.probing",
 }
 
 __all__ = ["__version__", *_VERBS]

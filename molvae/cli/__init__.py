@@ -42,6 +42,9 @@ for verb in (
     data.prepare,
     models.train,
     evaluation.evaluate,
+    uses.compress,
+    uses.decompress,
+    uses.probe,
     models.doctor,
 ):
     app.command()(verb)

@@ -1,16 +1,21 @@
-"""`molvae ood`: what is foreign to a set of molecules."""
+"""`molvae ood`: what is foreign to a set of molecules. `molvae compress` and `decompress`: files of them, packed.
+`molvae probe`: what latents tell of a property.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from molvae.cli.generation import ModelName, Out, Seed, SmilesColumn, leave_room, n_cores
-from molvae.cli.terminal import Verbs, progress_bar, say
+from molvae.cli.terminal import Verbs, plain_table, progress_bar, say
+from molvae.errors import ConfigError
 
 ood = typer.Typer(
     cls=Verbs, no_args_is_help=True, rich_markup_mode=None, help="Tell molecules that are foreign to a set of molecules."
@@ -86,13 +91,119 @@ def score(
         say(f"  {count:,} of {len(molecules):,} without a score: {reason}")
 
 
-def load_model(model: str, n: int) -> Any:
+def compress(
+    data: File,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The packed file.")],
+    model: ModelName = "zinc250k",
+    smiles_col: SmilesColumn = None,
+) -> None:
+    """Pack a file of molecules.
+
+    What comes back is the canonical isomeric SMILES of every molecule, in order; names are not kept. The file can only be
+    read with the same model, on a machine that computes alike (see docs/uses.md); it is read once before this command ends.
+    """
+    from molvae.tables import read_molecules
+    from molvae.uses.compression import compress as pack
+
+    molecules = read_molecules(data, smiles_col)
+    loaded = load_model(model, len(molecules), device="cpu")
+    loaded.name = model
+    with stages() as progress:
+        packed = pack(molecules.smiles, out, model=loaded, progress=progress)
+    plain = sum(len(text.encode()) + 1 for text in molecules.smiles)
+    say(f"{packed.molecules:,} molecules in {out}: {packed.size:,} bytes, {packed.bits:.1f} bits each; {plain:,} as text.")
+    if packed.as_text:
+        say(f"  {packed.as_text:,} of them as text: the model's vocabulary cannot write them.")
+
+
+def decompress(
+    data: Annotated[Path, typer.Argument(help="A file that `molvae compress` wrote.")],
+    out: Out = "-",
+    model: Annotated[str | None, typer.Option("--model", "-m", help="The file's model, if it is not where it was.")] = None,
+) -> None:
+    """Unpack a file of molecules."""
+    from molvae.tables import format_of
+    from molvae.uses.compression import decompress as unpack
+
+    if out != "-":
+        format_of(out)
+    with stages() as progress:
+        smiles = unpack(data, model=model, progress=progress)
+    write(out, {"smiles": smiles})
+    say(f"{len(smiles):,} molecules.")
+
+
+def probe(
+    data: Annotated[
+        Path, typer.Argument(help="A table of molecules with values: .csv, .tsv (each optionally .gz), .parquet.")
+    ],
+    target: Annotated[str, typer.Option(help="The column of the values to predict.")],
+    split: Annotated[str, typer.Option(help="scaffold, random, or both with a comma.")] = "scaffold,random",
+    seeds: Annotated[int, typer.Option(help="Splits of each kind.")] = 5,
+    test: Annotated[float, typer.Option(help="Share of the rows that is predicted.")] = 0.2,
+    gp_rows: Annotated[int, typer.Option(help="Training rows of the Gaussian process; 0 leaves it out.")] = 1000,
+    model: ModelName = "zinc250k",
+    smiles_col: SmilesColumn = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write every seed's figures to this .csv file.")] = None,
+) -> None:
+    """How much of a property latents tell.
+
+    Ridge regression and a Gaussian process on latents, beside fingerprints and descriptors, on the same splits: test R2 and
+    RMSE, mean and standard deviation over the seeds.
+    """
+    from molvae.benchmark.tabulate import spread, write_csv
+    from molvae.uses.probing import probe as run
+    from molvae.uses.probing import read_labelled
+
+    if out is not None and out.suffix.lower() != ".csv":
+        raise ConfigError(f"the figures are written as CSV, and {out} does not end so. Give -o NAME.csv.")
+    labelled = read_labelled(data, target, smiles_col)
+    loaded = load_model(model, len(labelled.smiles))
+    names = [name.strip() for name in split.split(",") if name.strip()]
+    with stages() as progress:
+        results = run(
+            labelled, model=loaded, splits=names, seeds=seeds, test=test, gp_rows=gp_rows, progress=progress
+        )  # fmt: skip
+    for reason, count in labelled.left_out.most_common():
+        if count:
+            say(f"  {count:,} rows left out: {reason}")
+    if out is not None:
+        rows = [
+            {"representation": one.representation, "regressor": one.regressor, "split": one.split, "seed": seed, "r2": r2,
+             "rmse": rmse, "n_train": one.n_train, "n_test": one.n_test}
+            for one in results for seed, (r2, rmse) in enumerate(zip(one.r2, one.rmse, strict=True))
+        ]  # fmt: skip
+        write_csv(out, rows)
+    header = ["split", "representation", "regressor", "learned from", "R2", "RMSE"]
+    lines = [
+        [one.split, one.representation, one.regressor, f"{one.n_train:,}", spread(one.r2, 3), spread(one.rmse, 3)]
+        for one in results
+    ]
+    print(plain_table(header, lines, left=(0, 1, 2)))
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield `progress(stage, done, total)`: one bar after the other."""
+    with ExitStack() as stack:
+        bars: dict[str, Callable[[int, int], None]] = {}
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                stack.close()
+                bars[stage] = stack.enter_context(progress_bar(stage))
+            bars[stage](done, total)
+
+        yield progress
+
+
+def load_model(model: str, n: int, device: str = "auto") -> Any:
     """The model, with worker processes if there are many molecules."""
     import molvae
 
     workers = n_cores() if n > MANY else 0
     leave_room(workers)
-    return molvae.load(model, workers=workers)
+    return molvae.load(model, device=device, workers=workers)
 
 
 def write(out: str, columns: dict[str, list[Any]]) -> None:

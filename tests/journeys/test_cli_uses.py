@@ -1,4 +1,4 @@
-"""`molvae ood` as its users meet it, and every mistake in a sentence."""
+"""`molvae ood`, `compress` and `decompress` as their users meet them, and every mistake in a sentence."""
 
 import csv
 import io
@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import EXAMPLE
 from drugs import SMILES
+from rdkit import Chem
+from rdkit.Chem import Crippen
 
 METHODS = ("mahalanobis", "knn", "nll_per_token", "typicality")
 
@@ -44,6 +46,20 @@ def test_ood_scores_with_p_values_and_reasons(molvae, detector: Path, tmp_path: 
     assert (tmp_path / "scores.csv").read_text() == out
 
 
+def test_molecules_are_packed_and_unpacked(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "some.csv").write_text(
+        "id,smiles\n" + "".join(f"{i},{text}\n" for i, text in enumerate([*SMILES[:9], "C1CC"]))
+    )
+    code, out, err = molvae("compress", "some.csv", "-o", "some.packed", "--model", tiny_model)
+    assert (code, out) == (0, ""), err
+    assert "10 molecules in some.packed" in err and "1 of them as text" in err
+    code, out, err = molvae("decompress", "some.packed")
+    assert code == 0, err
+    assert [row["smiles"] for row in rows(out)] == [*map(Chem.CanonSmiles, SMILES[:9]), "C1CC"]
+    assert molvae("decompress", "some.packed", "-o", "again.smi").code == 0
+    assert (tmp_path / "again.smi").read_text().split() == [row["smiles"] for row in rows(out)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
@@ -55,6 +71,21 @@ def test_ood_scores_with_p_values_and_reasons(molvae, detector: Path, tmp_path: 
         (("ood", "score", "DETECTOR", "nowhere.smi"), 1, "no file nowhere.smi"),
         (("ood", "score", "DETECTOR", "few.smi", "-o", "scores.xlsx"), 2, "scores.xlsx has no known ending"),
         (("ood", "score", "DETECTOR", "few.smi", "--model", "zinc250k"), 1, "fitted with other weights than zinc250k has"),
+        (("compress", "nowhere.smi", "-o", "packed"), 1, "no file nowhere.smi"),
+        (("compress", "few.smi", "-o", "few.smi/packed", "--model", "TINY"), 1, "cannot write few.smi/packed"),
+        (
+            ("probe", "few.csv", "--target", "loqP"),
+            1,
+            "no column 'loqP' in few.csv (has: smiles, logP). Did you mean 'logP'?",
+        ),
+        (("probe", "few.csv", "--target", "logP", "--model", "TINY"), 1, "only 3 molecules have a value and can be encoded"),
+        (("probe", "few.csv", "--target", "smiles"), 1, "no row of few.csv has a molecule and a number in 'smiles'"),
+        (("probe", "few.csv", "--target", "logP", "--split", "x", "--model", "TINY"), 2, "no split 'x'"),
+        (("probe", "few.csv", "--target", "logP", "-o", "figures.xlsx"), 2, "the figures are written as CSV"),
+        (("probe", "few.smi", "--target", "logP"), 2, "few.smi has no columns with names"),
+        (("decompress", "nowhere"), 1, "cannot read nowhere"),
+        (("decompress", "few.smi"), 1, "few.smi was not written by `molvae compress`"),
+        (("decompress", "few.smi", "-o", "new.xlsx"), 2, "new.xlsx has no known ending"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
@@ -62,8 +93,40 @@ def test_a_mistake_is_one_sentence(
     molvae, tiny_model: Path, detector: Path, tmp_path: Path, arguments: tuple[object, ...], code: int, sentence: str
 ) -> None:
     (tmp_path / "few.smi").write_text("\n".join(SMILES[:3]) + "\n")
+    (tmp_path / "few.csv").write_text("smiles,logP\n" + "".join(f"{text},{i}\n" for i, text in enumerate(SMILES[:3])))
     named = {"TINY": tiny_model, "DETECTOR": detector}
     found, out, err = molvae(*(named.get(a, a) if isinstance(a, str) else a for a in arguments))
     assert (found, out) == (code, ""), err
     assert sentence in err.splitlines()[-1]
     assert "Traceback" not in err
+
+
+def test_a_property_is_probed(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    values = [Crippen.MolLogP(Chem.MolFromSmiles(text)) for text in SMILES]
+    lines = [f"{text},{value}" for text, value in zip(SMILES, values, strict=True)]
+    (tmp_path / "table.csv").write_text("\n".join(["smiles,logP", *lines, "C1CC,1", "CCO,"]) + "\n")
+    command = (
+        "probe",
+        "table.csv",
+        "--target",
+        "logP",
+        "--seeds",
+        2,
+        "--gp-rows",
+        30,
+        "--split",
+        "random",
+        "--model",
+        tiny_model,
+    )
+    code, out, err = molvae(*command, "-o", "figures.csv")
+    assert code == 0, err
+    table = [line.split() for line in out.splitlines()]
+    assert [line[1:3] for line in table[1:3]] == [["mean", "-"], ["latents", "ridge"]]
+    assert len(table) == 8
+    assert "1 rows left out: not a valid SMILES" in err and "1 rows left out: no number in the target's column" in err
+    found = rows((tmp_path / "figures.csv").read_text())
+    assert len(found) == 14
+    # What is printed is the mean over the seeds.
+    latents = [float(row["r2"]) for row in found if (row["representation"], row["regressor"]) == ("latents", "ridge")]
+    assert float(table[2][4]) == pytest.approx(sum(latents) / 2, abs=6e-4)
