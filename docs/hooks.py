@@ -66,6 +66,8 @@ def on_page_content(content: str, **_: Any) -> str:
 
     def mathml(match: re.Match[str]) -> str:
         made = convert(html.unescape(match[3]), display="block" if match[2] == "[" else "inline")
+        if unknown := re.search(r">(\\\w+)<", made):
+            raise ValueError(f"an equation has {unknown[1]}, which cannot be shown: {match[3]}")
         return re.sub(r"<mi>log</mi>(?!<mo)", '<mi>log</mi><mspace width="0.17em"/>', made)
 
     return re.sub(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', mathml, content, flags=re.DOTALL)

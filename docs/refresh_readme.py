@@ -1,8 +1,8 @@
-"""Run the `$ ` commands in the console blocks of the README and of docs/*.md, paste what they print, and make search.png.
+"""Run the `$ ` commands in the console blocks of the README and of docs/*.md, and the notebooks; make docs/search.png.
 
-    python docs/refresh_readme.py                   # README, picture and all pages, with the shipped model; takes minutes
-    python docs/refresh_readme.py --only console    # leave the picture as it is
-    python docs/refresh_readme.py docs/latent.md    # these pages
+    python docs/refresh_readme.py                   # everything, with the shipped model; takes minutes
+    python docs/refresh_readme.py --only console    # README and pages; leave the picture and the notebooks as they are
+    python docs/refresh_readme.py docs/latent.md docs/notebooks/generate_a_library.ipynb    # these
 
 What a page may hold, which the tests run too (tests/journeys/test_docs.py):
 
@@ -29,6 +29,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 PAGES = (README, *sorted(Path(__file__).parent.glob("*.md")))
+NOTEBOOKS = tuple(sorted((Path(__file__).parent / "notebooks").glob("*.ipynb")))
 EXAMPLE = REPOSITORY / "data" / "example.smi"
 
 _BLOCK = re.compile(r'^```(\w*)(?: title="([^"]*)")?\n(.*?)^```$|^<!-- set-up\n(.*?)^-->$', re.DOTALL | re.MULTILINE)
@@ -93,16 +94,32 @@ def refreshed(page: str, folder: Path) -> str:
     return "".join([*parts, page[at:]])
 
 
+def run_notebook(path: Path, folder: Path) -> None:
+    """Run a notebook in `folder` and write its outputs into it."""
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(folder)}}).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # times of day
+    notebook.metadata.language_info = {"name": "python"}  # not which Python ran it
+    nbformat.write(notebook, path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pages", nargs="*", type=Path, help="README.md or docs/*.md; by default all of them")
-    parser.add_argument("--only", choices=("console", "picture"))
+    parser.add_argument("pages", nargs="*", type=Path, help="README.md, docs/*.md or notebooks; by default all of them")
+    parser.add_argument("--only", choices=("console", "notebooks", "picture"))
     asked = parser.parse_args()
-    for path in asked.pages or PAGES:
-        if asked.only != "picture":
-            with tempfile.TemporaryDirectory() as folder:
+    everything = {"console": PAGES, "notebooks": NOTEBOOKS, "picture": (), None: (*PAGES, *NOTEBOOKS)}[asked.only]
+    for path in asked.pages or everything:
+        with tempfile.TemporaryDirectory() as folder:
+            if path.suffix == ".ipynb":
+                run_notebook(path, Path(folder))
+            else:
                 path.write_text(refreshed(path.read_text(encoding="utf-8"), Path(folder)), encoding="utf-8")
-    if not asked.pages and asked.only != "console":
+    if not asked.pages and asked.only in (None, "picture"):
         search = re.search(r"^pip install .* && (molvae optimize .*)$", README.read_text(encoding="utf-8"), re.MULTILINE)
         with tempfile.TemporaryDirectory() as folder:
             printed(f"{search[1]} -o {folder}/run", Path(folder))

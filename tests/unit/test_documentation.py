@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,12 @@ def test_every_page_is_in_the_navigation_and_every_included_section_exists() -> 
             assert hooks.included(name, heading)
     with pytest.raises(ValueError, match=r"README\.md has no section 'Nothing'"):
         hooks.included("README.md", "Nothing")
+
+
+def test_the_extras_that_the_page_names_are_those_that_exist() -> None:
+    page = (REPOSITORY / "docs" / "install.md").read_text(encoding="utf-8")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert re.findall(r"^\| `\.\[(\w+)\]` \|", page, re.MULTILINE) == list(project["optional-dependencies"])
 
 
 def test_links_of_an_included_part_lead_to_pages() -> None:
