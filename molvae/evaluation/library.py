@@ -30,6 +30,7 @@ from molvae.evaluation.profile import PROPERTIES, Profile, Wanted, described, pr
 from molvae.evaluation.samples import kind_of_reason, novelty, uniqueness
 from molvae.evaluation.scorecard import Scorecard
 from molvae.evaluation.similarity import internal_diversity, nearest_neighbour_similarity
+from molvae.processes import Pool
 from molvae.tokens import Decoded
 
 log = logging.getLogger(__name__)
@@ -95,18 +96,21 @@ def library_scorecard(
                 faithful.append(None)
                 yield row
 
-    # 1. One pass over each set.
+    # 1. One pass over each set, and the part of the KL score that worker processes do.
     hear = progress or (lambda stage, done, total: None)
     sets: dict[str, tuple[Wanted, Rows]] = {LIBRARY: (Wanted(features=True, rings=True, judgement=True), strings())}
     if reference is not None:
         sets[REFERENCE] = (Wanted(rings=True, features=test is None), reference)
     if test is not None:
         sets[TEST] = (Wanted(features=True), test)
-    found = profiles(sets, workers, lambda name, done: hear(name, done, 0))
-    for name, part in found.items():
-        _check(name, part)
-    made, train = found[LIBRARY], found.get(REFERENCE)
-    other = found.get(TEST, train)
+    with Pool(workers) as pool:
+        found = profiles(sets, pool, lambda name, done: hear(name, done, 0))
+        for name, part in found.items():
+            _check(name, part)
+        made, train = found[LIBRARY], found.get(REFERENCE)
+        other = found.get(TEST, train)
+        baseline = train or other
+        kl = _divergences(made, baseline, sample, pool, hear) if baseline is not None else {}
     training = None if train is None else set(train.valid)
     if training is not None and TEST in found and other is not None:
         _warn_of_overlap(training, other.valid)
@@ -131,11 +135,7 @@ def library_scorecard(
 
     # 3. What it is beside the other set.
     values |= _distances(made, other, hear)
-    kl: dict[str, float] = {}
     reasons: dict[str, str] = {}
-    baseline = train or other
-    if baseline is not None:
-        kl = _divergences(made, baseline, sample, workers, hear)
     values["kl_score"] = kl_score(kl) if kl else math.nan
     values["fcd"] = values["fcd_score"] = math.nan
     if other is not None and fcd:
@@ -208,11 +208,11 @@ def _distances(made: Profile, other: Profile | None, hear: StageProgress) -> dic
     return dict(zip(names, found, strict=True))
 
 
-def _divergences(made: Profile, baseline: Profile, sample: int, workers: int, hear: StageProgress) -> dict[str, float]:
+def _divergences(made: Profile, baseline: Profile, sample: int, pool: Pool, hear: StageProgress) -> dict[str, float]:
     first = dict(islice(made.log_p.items(), sample))
     known, rows = baseline.log_p, baseline.valid
     drawn = {rows[i]: known[rows[i]] for i in guacamol_subset(len(rows), sample)}
-    sides = described((first, drawn), workers, _stage(hear, "KL score"))
+    sides = described((first, drawn), pool, _stage(hear, "KL score"))
     return kl_divergences(*sides, _stage(hear, "similarities for the KL score"))
 
 

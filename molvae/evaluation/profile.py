@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TypeVar
@@ -23,7 +22,7 @@ from molvae.chem.fragments import brics_fragments, ring_scaffold
 from molvae.chem.medicinal import medicinal_fault
 from molvae.chem.properties import keep_logp
 from molvae.evaluation.similarity import BITS, morgan_bits
-from molvae.processes import in_order
+from molvae.processes import Pool
 
 PROPERTIES = ("logP", "SA", "QED", "NP", "MW")
 CHUNK = 500  # rows a job
@@ -145,16 +144,15 @@ def profile(job: tuple[str, Wanted, Sequence[str | None]]) -> tuple[str, Profile
 
 
 def profiles(
-    sets: Mapping[str, tuple[Wanted, Iterable[str | None]]], workers: int, progress: Callable[[str, int], None] | None = None
+    sets: Mapping[str, tuple[Wanted, Iterable[str | None]]], pool: Pool, progress: Callable[[str, int], None] | None = None
 ) -> dict[str, Profile]:
     """The profile of each set, read one after the other, as their rows come. `progress` hears (set, rows done)."""
     found: dict[str, list[Profile]] = {name: [] for name in sets}
     jobs = ((name, wanted, chunk) for name, (wanted, rows) in sets.items() for chunk in _chunks(rows))
-    with closing(_results(profile, jobs, workers)) as results:
-        for name, part in results:
-            found[name].append(part)
-            if progress:
-                progress(name, sum(len(each.smiles) for each in found[name]))
+    for name, part in _results(profile, jobs, pool):
+        found[name].append(part)
+        if progress:
+            progress(name, sum(len(each.smiles) for each in found[name]))
     return {name: Profile.joined(parts) for name, parts in found.items()}
 
 
@@ -191,7 +189,7 @@ def describe(job: tuple[int, Sequence[str], Sequence[float]]) -> tuple[int, list
 
 
 def described(
-    sides: Sequence[Mapping[str, float]], workers: int, progress: Callable[[int, int], None] | None = None
+    sides: Sequence[Mapping[str, float]], pool: Pool, progress: Callable[[int, int], None] | None = None
 ) -> list[Described]:
     """Descriptors and fingerprints of the distinct molecules of each set, stereo and isotopes left out.
 
@@ -200,13 +198,12 @@ def described(
     kept: list[dict[str, tuple[np.ndarray, np.ndarray]]] = [{} for _ in sides]
     total, done = sum(map(len, sides)), 0
     jobs = ((side, chunk, [of[text] for text in chunk]) for side, of in enumerate(sides) for chunk in _chunks(of))
-    with closing(_results(describe, jobs, workers)) as results:
-        for side, part in results:
-            for flat, values, bits in part:
-                kept[side].setdefault(flat, (values, bits))
-            done = min(done + CHUNK, total)
-            if progress:
-                progress(done, total)
+    for side, part in _results(describe, jobs, pool):
+        for flat, values, bits in part:
+            kept[side].setdefault(flat, (values, bits))
+        done = min(done + CHUNK, total)
+        if progress:
+            progress(done, total)
     return [
         Described(
             np.array([values for values, _ in rows.values()]).reshape(-1, len(DESCRIPTORS)),
@@ -216,10 +213,10 @@ def described(
     ]
 
 
-def _results(function: Callable[[J], R], jobs: Iterator[J], workers: int) -> Iterator[R]:
+def _results(function: Callable[[J], R], jobs: Iterator[J], pool: Pool) -> Iterator[R]:
     """The results in the order of the jobs; in this process if there are few, because starting another costs a second."""
     first = list(islice(jobs, FEW_JOBS))
-    yield from in_order(function, chain(first, jobs), workers if len(first) == FEW_JOBS else min(workers, 0))
+    yield from map(function, first) if len(first) < FEW_JOBS else pool.in_order(function, chain(first, jobs))
 
 
 def _chunks(rows: Iterable[str | None]) -> Iterator[list[str | None]]:
