@@ -5,8 +5,8 @@
 
 Beyond the rows of ZINC250k, every row is another molecule: a randomised SMILES (Arus-Pous et al., J. Cheminform. 11:71,
 2019) of a ZINC250k molecule that begins at a carbon with a hydrogen, behind one of a few hundred chains, so that duplicates
-have to be looked for but are few. With --repeat it is a randomised SMILES of a ZINC250k molecule and no more: a duplicate,
-which can be told only when it has been read.
+have to be looked for but are few. With --repeat it is one of three randomised SMILES of a ZINC250k molecule and no more: a
+duplicate, which can be told only when it has been read.
 
 Memory is the largest sum of resident set sizes (pages that processes share counted in each) of the command and its workers,
 sampled twice a second. Seconds are wall-clock, processor seconds those of all processes.
@@ -39,6 +39,7 @@ from molvae.processes import in_order
 from molvae.randomness import child_seed, stream
 
 LINKS = ("C", "N", "O", "CC", "C(=O)", "C(=O)N", "S(=O)(=O)", "CO")
+WRITINGS = 3  # randomised SMILES of each molecule
 Row = dict[str, object]
 
 
@@ -70,24 +71,22 @@ def main() -> None:
 
 def write_molecules(path: Path, smiles: list[str], n: int, args: argparse.Namespace) -> None:
     """Write `n` rows: the molecules themselves, then others made of them."""
-    others = repeated(smiles, n, args.seed, args.workers) if args.repeat else grafted(smiles, args.seed)
+    others = repeated(smiles, args.seed, args.workers) if args.repeat else grafted(smiles, args.seed)
     with path.open("w", encoding="ascii") as out:
         out.writelines(f"{text}\n" for text in itertools.islice(itertools.chain(smiles, others), n))
 
 
-def repeated(smiles: list[str], n: int, seed: int, workers: int) -> Iterator[str]:
-    """Randomised SMILES of every molecule, so many of each that there are `n` rows with the molecules themselves."""
-    copies = max(0, -(-n // len(smiles)) - 1)
-    jobs = ((smiles[i : i + 500], copies, seed) for i in range(0, len(smiles) if copies else 0, 500))
-    for rows in in_order(randomised, jobs, workers):
-        yield from rows
+def repeated(smiles: list[str], seed: int, workers: int) -> Iterator[str]:
+    """Randomised SMILES of every molecule, the same few of each again and again."""
+    jobs = ((smiles[i : i + 500], seed) for i in range(0, len(smiles), 500))
+    return itertools.cycle(text for rows in in_order(randomised, jobs, workers) for text in rows)
 
 
-def randomised(job: tuple[list[str], int, int]) -> list[str]:
-    """(SMILES, n, seed) -> n randomised SMILES of each molecule: all of them once, then all again."""
-    smiles, n, seed = job
-    copies = (random_smiles(parse(text), n, child_seed(seed, text)) for text in smiles)
-    return [text for turn in zip(*copies, strict=True) for text in turn]
+def randomised(job: tuple[list[str], int]) -> list[str]:
+    """(SMILES, seed) -> randomised SMILES of each molecule: all of them once, then all again."""
+    smiles, seed = job
+    writings = (random_smiles(parse(text), WRITINGS, child_seed(seed, text)) for text in smiles)
+    return [text for turn in zip(*writings, strict=True) for text in turn]
 
 
 def grafted(smiles: list[str], seed: int) -> Iterator[str]:
