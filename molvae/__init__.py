@@ -19,6 +19,7 @@ _VERBS = {
     "compress": "molvae.uses.compression",
     "decompress": "molvae.uses.compression",
     "probe": "molvae.uses.probing",
+    "latent_map": "molvae.uses.latent_map",
 }
 
 __all__ = ["__version__", *_VERBS]

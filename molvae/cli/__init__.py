@@ -48,6 +48,7 @@ for verb in (
     models.doctor,
 ):
     app.command()(verb)
+app.command("map")(uses.map_)
 app.add_typer(uses.ood, name="ood")
 app.add_typer(oracles.app, name="oracle")
 app.add_typer(data.app, name="data")

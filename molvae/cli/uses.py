@@ -1,5 +1,5 @@
 """`molvae ood`: what is foreign to a set of molecules. `molvae compress` and `decompress`: files of them, packed.
-`molvae probe`: what latents tell of a property.
+`molvae probe`: what latents tell of a property. `molvae map`: a map of latents.
 """
 
 from __future__ import annotations
@@ -180,6 +180,51 @@ def probe(
         for one in results
     ]
     print(plain_table(header, lines, left=(0, 1, 2)))
+
+
+def map_(
+    data: File,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The map: .png, or .html to look around in.")],
+    color: Annotated[
+        str,
+        typer.Option("--color", "--colour", help="A property (logP, QED, SA, ...), or a column of numbers of the table."),
+    ] = "logP",
+    method: Annotated[str, typer.Option(help="pca or tsne.")] = "pca",
+    seed: Seed = 0,
+    model: ModelName = "zinc250k",
+    smiles_col: SmilesColumn = None,
+) -> None:
+    """Draw a map of molecules.
+
+    Their latents in two dimensions, coloured by a property. The page loads nothing from elsewhere.
+    """
+    from molvae.files import write_text
+    from molvae.report.page import write_bytes
+    from molvae.tables import read_molecules
+    from molvae.uses.latent_map import colour_column, latent_map, map_html, map_png
+
+    ending = out.suffix.lower()
+    if ending not in (".png", ".html"):
+        raise ConfigError(f"a map is a .png or an .html file, and {out} does not end so. Give -o NAME.png.")
+    molecules = read_molecules(data, smiles_col)
+    values = colour_column(data, color, smiles_col)
+    loaded = load_model(model, len(molecules))
+    drawn = latent_map(
+        molecules.smiles,
+        color=color if values is None else values,
+        label="" if values is None else color,
+        ids=molecules.ids,
+        model=loaded,
+        method=method,
+        seed=seed,
+    )
+    if ending == ".png":
+        write_bytes(out, map_png(drawn))
+    else:
+        write_text(out, map_html(drawn))
+    say(f"{len(drawn.smiles):,} molecules in {out}; {drawn.axes[0]}, {drawn.axes[1]}.")
+    for reason, count in drawn.left_out.most_common(5):
+        say(f"  {count:,} of {len(molecules):,} left out: {reason}")
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def read_labelled(path: str | os.PathLike[str], target: str, column: str | None 
     left_out: Counter[str] = Counter()
     values: dict[str, float] = {}
     for row in read_rows(path, replace(layout, names=layout.header.index(target))):
-        smiles, value = canonical(row.text), _number(row.name)
+        smiles, value = canonical(row.text), number(row.name)
         if math.isnan(value):
             left_out["no number in the target's column"] += 1
         elif smiles is None:
@@ -199,7 +199,8 @@ def _predict(
     return ridge(train, y[learned], test, seed=child_seed(seed, "probe")), len(learned)
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """The number that a cell holds; NaN for anything else, an infinite one too."""
     try:
         value = float(text)
     except ValueError:

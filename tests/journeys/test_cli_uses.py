@@ -83,6 +83,14 @@ def test_molecules_are_packed_and_unpacked(molvae, tiny_model: Path, tmp_path: P
         (("probe", "few.csv", "--target", "logP", "--split", "x", "--model", "TINY"), 2, "no split 'x'"),
         (("probe", "few.csv", "--target", "logP", "-o", "figures.xlsx"), 2, "the figures are written as CSV"),
         (("probe", "few.smi", "--target", "logP"), 2, "few.smi has no columns with names"),
+        (("map", "few.smi", "-o", "map.pdf"), 2, "a map is a .png or an .html file"),
+        (
+            ("map", "few.smi", "-o", "map.png", "--color", "loqP"),
+            2,
+            "no property or column 'loqP' to colour by. Did you mean 'logP'",
+        ),
+        (("map", "few.smi", "-o", "map.png", "--method", "umap", "--model", "TINY"), 2, "no method 'umap'"),
+        (("map", "few.smi", "-o", "map.png", "--model", "TINY"), 1, "only 3 of 3 molecules can be encoded"),
         (("decompress", "nowhere"), 1, "cannot read nowhere"),
         (("decompress", "few.smi"), 1, "few.smi was not written by `molvae compress`"),
         (("decompress", "few.smi", "-o", "new.xlsx"), 2, "new.xlsx has no known ending"),
@@ -130,3 +138,15 @@ def test_a_property_is_probed(molvae, tiny_model: Path, tmp_path: Path) -> None:
     # What is printed is the mean over the seeds.
     latents = [float(row["r2"]) for row in found if (row["representation"], row["regressor"]) == ("latents", "ridge")]
     assert float(table[2][4]) == pytest.approx(sum(latents) / 2, abs=6e-4)
+
+
+def test_a_map_as_a_picture_and_as_a_page(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    lines = [f"{text},{i},m{i}" for i, text in enumerate(SMILES[:20])]
+    (tmp_path / "table.csv").write_text("\n".join(["smiles,activity,id", *lines, "C1CC,1,broken"]) + "\n")
+    code, out, err = molvae("map", "table.csv", "--color", "QED", "-o", "map.png", "--model", tiny_model)
+    assert (code, out) == (0, ""), err
+    assert "20 molecules in map.png; PC 1" in err and "1 of 21 left out: not a valid SMILES" in err
+    assert (tmp_path / "map.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert molvae("map", "table.csv", "--color", "activity", "-o", "map.html", "--model", tiny_model).code == 0
+    page = (tmp_path / "map.html").read_text()
+    assert '"ids":["m0","m1"' in page and '"values":[0.0,1.0,2.0' in page
