@@ -23,7 +23,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +45,9 @@ FORMAT = 1
 ROWS = 256  # molecules coded together; a part of the format
 TOTAL = 1 << 18  # what the probabilities of a token add up to, about
 CHECK = 1 << 16
+PACKAGES = ("torch", "numpy", "rdkit", "selfies")  # whose versions may change what is computed
+HEADER = {"model": str, "weights": str, "molecules": int, "coded": int, "payload": int, "sha256": str, "versions": dict}
+LARGEST_HEADER = 1 << 16
 FEW = 1000  # molecules below which starting processes costs more than it saves
 
 Progress = Callable[[str, int, int], None]
@@ -95,7 +100,7 @@ def compress(
         same = False
     if not same:
         raise RunError("this machine computes other probabilities each time, so nothing it packs could be read again.")
-    exceptions = zlib.compress("\n".join([" ".join(map(str, np.diff(places, prepend=0))), *kept]).encode(), 9)
+    exceptions = zlib.compress(json.dumps([np.diff(places, prepend=0).tolist(), kept]).encode(), 9)
     header = {
         "format": FORMAT,
         "model": name,
@@ -104,7 +109,7 @@ def compress(
         "coded": len(coded),
         "payload": len(payload),
         "sha256": _checksum(texts),
-        "versions": {package: version(package) for package in ("torch", "rdkit", "selfies", "numpy")},
+        "versions": {package: version(package) for package in PACKAGES},
     }
     packed = zlib.compress(json.dumps(header).encode(), 9)
     content = MAGIC + len(packed).to_bytes(4, "big") + packed + payload + exceptions
@@ -124,25 +129,24 @@ def decompress(
     CheckpointError for another model.
     """
     header, payload, exceptions = _read(path)
-    model = load(str(header["model"]) if model is None else model, device="cpu") if not isinstance(model, Model) else model
+    model = load(header["model"] if model is None else model, device="cpu") if not isinstance(model, Model) else model
     if model.weights_hash != header["weights"]:
         raise CheckpointError(f"{path} was packed with other weights than {model.name} has. Name its model with --model.")
     say = progress or (lambda stage, done, total: None)
     n = header["coded"]
     try:
         rows = Probabilities(model).decode(payload, n, lambda done: say("unpacking", done, n))
-        gaps, *kept = zlib.decompress(exceptions).decode().split("\n")
-        places = np.cumsum([int(gap) for gap in gaps.split()]).tolist()
-        if len(kept) != len(places) or len(kept) + len(rows) != header["molecules"]:
+        gaps, texts = json.loads(zlib.decompress(exceptions))
+        kept = dict(zip(accumulate(gaps), texts, strict=True))
+        if not kept.keys() <= set(range(header["molecules"])) or len(kept) + len(rows) != header["molecules"]:
             raise DataError("the numbers of molecules do not add up")
-    except (DataError, ValueError, zlib.error) as error:
+    except (DataError, ValueError, TypeError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}. {_why(header)}") from error
-    texts = in_processes(_read_rows, list(_shares(model.vocabulary, rows)), _workers(model, n))
-    for place, text in zip(places, kept, strict=True):
-        texts.insert(place, text)
-    if _checksum(texts) != header["sha256"]:
+    read = iter(in_processes(_read_rows, list(_shares(model.vocabulary, rows)), _workers(model, n)))
+    found = [kept[i] if i in kept else next(read) for i in range(header["molecules"])]
+    if _checksum(found) != header["sha256"]:
         raise DataError(f"{path} cannot be read: its molecules do not have the checksum of those packed. {_why(header)}")
-    return texts
+    return found
 
 
 class Probabilities:
@@ -257,17 +261,20 @@ def _check(batch: Sequence[Sequence[int]]) -> int:
 
 
 def _checksum(texts: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 
 
-def _why(header: dict[str, object]) -> str:
-    ours = {package: version(package) for package in header["versions"]}  # type: ignore[attr-defined]
-    differ = [f"{name} {was} (here {ours[name]})" for name, was in header["versions"].items() if ours[name] != was]  # type: ignore[attr-defined]
+def _why(header: dict[str, Any]) -> str:
+    differ = [
+        f"{name} {theirs} (here {version(name)})"
+        for name in PACKAGES
+        if (theirs := header["versions"].get(name)) != version(name)
+    ]
     made = f"It was packed with {', '.join(differ)}" if differ else "It was packed with the same versions as here"
     return f"{made}. Unpack it on the machine that packed it, or fetch the file again."
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, object], bytes, bytes]:
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], bytes, bytes]:
     """Header, payload and exceptions of a packed file. Raises DataError."""
     try:
         content = Path(path).read_bytes()
@@ -278,9 +285,11 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, object], bytes, bytes
     at = len(MAGIC) + 4
     try:
         end = at + int.from_bytes(content[len(MAGIC) : at], "big")
-        header = json.loads(zlib.decompress(content[at:end]))
+        header = json.loads(zlib.decompressobj().decompress(content[at:end], LARGEST_HEADER))
         if header["format"] > FORMAT:
             raise DataError(f"{path} has format {header['format']}; this molvae reads up to {FORMAT}. Upgrade molvae.")
+        if not all(type(header[key]) is kind for key, kind in HEADER.items()):
+            raise TypeError("a wrong type")
         middle = end + header["payload"]
     except (ValueError, KeyError, TypeError, zlib.error) as error:
         raise DataError(f"{path} is damaged: its beginning cannot be read. Fetch it again.") from error
