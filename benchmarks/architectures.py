@@ -23,7 +23,7 @@ from molvae.datasets import tokenise
 from molvae.experiment import health
 from molvae.models.sequence_vae import MODELS
 from molvae.randomness import stream
-from molvae.training import TrainSettings, fit
+from molvae.training import Examples, TrainSettings, fit
 
 CONFIG = Path(__file__).with_name("train_zinc250k.toml")
 HELD_OUT = 2000
@@ -70,7 +70,7 @@ def learn(smiles: list[str], changes: list[str], molecules: int, seed: int) -> l
     training = {**table["training"], "molecules": molecules, "evaluate_every": molecules // 5, "seed": seed}
     tokens = tokenise(smiles, words=table["data"]["words"])
     order = torch.from_numpy(np.arange(len(tokens.smiles)))
-    held, shown = tokens.table.select(order[:HELD_OUT]), tokens.table.select(order[HELD_OUT:])
+    held, shown = Examples(tokens.table.select(order[:HELD_OUT])), Examples(tokens.table.select(order[HELD_OUT:]))
     torch.manual_seed(int(stream(seed, "weights").integers(2**31)))
     model = MODELS.build(table["model"].pop("name"), table["model"], len(tokens.vocabulary))
     known = set(tokens.smiles[HELD_OUT:])
