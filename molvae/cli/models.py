@@ -24,6 +24,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="The run directory; the same command continues a stopped run.")],
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML with tables data, model, training.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One setting: --set training.molecules=500000.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="A variant of the VAE by name: info_vae, fsq_vae, ladder_vae, ...")
+    ] = None,
     fine_tune: Annotated[
         str | None, typer.Option("--fine-tune", help="Go on from this model (shipped or trained), on 50 to 5,000 molecules.")
     ] = None,
@@ -40,13 +43,14 @@ def train(
     from molvae.config import override, read_toml
     from molvae.experiment import train as run_training
 
-    table = override(read_toml(config) if config else {}, set_ or [])
+    changes = [*(set_ or []), *([f"model.name={model}"] if model else [])]
+    table = override(read_toml(config) if config else {}, changes)
     is_first = os.environ.get("RANK", "0") == "0"
     if not is_first:
         logging.getLogger("molvae").setLevel(logging.ERROR)  # what the first process says is enough
     with training_display(silent=not is_first) as (progress, evaluated):
         try:
-            model = run_training(
+            trained = run_training(
                 data,
                 out,
                 config=table,
@@ -63,8 +67,8 @@ def train(
     if not is_first:
         return
     say(f"Checkpoint: {out / 'checkpoint'}   (molvae generate --model {out})")
-    say(f"{model.card['data']['rows']:,} molecules learned from, {model.card.get('molecules_shown', 0):,} shown.")
-    if tuned := model.card.get("fine_tuning"):
+    say(f"{trained.card['data']['rows']:,} molecules learned from, {trained.card.get('molecules_shown', 0):,} shown.")
+    if tuned := trained.card.get("fine_tuning"):
         names = {"before": "samples before", "after": "samples after", "held_out": "molecules held back"}
         rows = [
             [name, f"{of['n']:,}", f"{of['exact']:.1%}", f"{of['near']:.1%}", f"{of['median_similarity']:.2f}"]

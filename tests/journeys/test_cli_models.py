@@ -205,3 +205,13 @@ def test_a_collapsed_model_ends_with_the_word_and_a_failure(molvae, tmp_path: Pa
     code, _, err = molvae("train", EXAMPLE, "-o", "run", "-c", "collapse.toml", "--set", "training.molecules=1600", *HERE)
     assert code == 1
     assert "collapsed" in err.splitlines()[-1]
+
+
+def test_train_takes_another_variant_by_name(molvae, tmp_path: Path) -> None:
+    small = ("--set", "model.latent=8", "--set", "training.molecules=640", "--set", "data.words=20")
+    code, _, err = molvae("train", EXAMPLE, "-o", "run", "--model", "fsq_vae", *small, *HERE)
+    assert code == 0, err
+    frame = pandas.read_csv(io.StringIO(molvae("generate", "-n", 3, "--model", "run", "--temperature", 1)[1]))
+    assert len(frame) == 3
+    code, _, err = molvae("train", EXAMPLE, "-o", "other", "--model", "fsqvae", *HERE)
+    assert code == 2 and "Did you mean 'fsq_vae'?" in err
