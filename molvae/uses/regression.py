@@ -1,6 +1,7 @@
 """The two regressors that latents are probed with: ridge regression, and a Gaussian process with one length scale.
 
 ridge  w = (X'X + a n 1)^-1 X'y, X and y centred; a is the best of ALPHAS on a fifth of the training rows that is held back.
+       Predictions stay in the range of the training values, which a molecule with an outlandish descriptor would leave.
 gp     k(x, x') = s^2 exp(-|x - x'|^2 / 2 l^2) + o^2 [x = x']; s, l and o maximise the marginal likelihood (Rasmussen &
        Williams 2006, equations 2.25, 2.30 and 5.9).
 
@@ -16,11 +17,11 @@ from scipy.optimize import minimize
 from molvae.randomness import stream
 
 ALPHAS = tuple(10.0**k for k in range(-5, 4))
-LARGEST = 10.0  # standard deviations that a scaled feature may be from its mean; descriptors have wild tails
+LARGEST = 5.0  # standard deviations that a scaled feature may be from its mean; descriptors have wild tails
 
 
 def scaled(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features (n, D), (m, D) with the training rows' mean 0 and variance 1, cut at 10 standard deviations, float64.
+    """Features (n, D), (m, D) with the training rows' mean 0 and variance 1, cut at 5 standard deviations, float64.
 
     What is not finite becomes the training median; columns without spread are left out.
     """
@@ -53,7 +54,7 @@ def _ridges(train: np.ndarray, y: np.ndarray, test: np.ndarray, alphas: tuple[fl
         weighted = products.copy()
         weighted.flat[:: len(products) + 1] += alpha * len(y)
         weights = cho_solve(cho_factor(weighted, lower=True, overwrite_a=True), wanted)
-        found.append((test - mean) @ weights + level)
+        found.append(np.clip((test - mean) @ weights + level, y.min(), y.max()))
     return found
 
 
