@@ -18,7 +18,7 @@ import time
 import zlib
 from pathlib import Path
 
-from common import RESULTS, data_option, model_hash, provenance, run_script, table, write_csv, zinc_split
+from common import RESULTS, data_option, provenance, run_script, table, write_csv, zinc_split
 
 import molvae
 from molvae.chem import canonical
@@ -65,7 +65,7 @@ def main() -> None:
     seconds = {"cpu_seconds": middle - began, "cpu_seconds_back": ended - middle}
     rows.append({"method": "molvae compress", "bits": packed.bits, "as_text": packed.as_text, **seconds})
     origin = provenance("compression", data=split.hash, seed="none", budget=f"{len(smiles)} molecules")
-    origin["model"] = model_hash(args.model)
+    origin["model"] = model.weights_hash
     write_csv(args.out, [{"molecules": len(smiles), **row, **origin} for row in rows])
     print(table([{"molecules": len(smiles), **row} for row in rows], ["method", "bits", "molecules", "as_text", *seconds]))
 

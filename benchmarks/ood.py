@@ -18,7 +18,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, data_option, model_hash, provenance, run_script, show_progress, table, write_csv, zinc_split
+from common import RESULTS, data_option, provenance, run_script, show_progress, table, write_csv, zinc_split
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import molvae
@@ -69,7 +69,7 @@ def main() -> None:
 
     usual, n_missing = scores(test)
     origin = provenance("ood", data=split.hash, seed=args.seed, budget=f"{len(reference)} reference molecules")
-    origin["model"] = model_hash(args.model)
+    origin["model"] = model.weights_hash
     rows: list[dict[str, object]] = []
     for name, smiles in foreign.items():
         strange, n_strange_missing = scores(smiles)

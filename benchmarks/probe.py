@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, data_option, model_hash, provenance, run_script, show_progress, table, write_csv, zinc_split
+from common import RESULTS, data_option, provenance, run_script, show_progress, table, write_csv, zinc_split
 
 import molvae
 from molvae.benchmark.tabulate import spread
@@ -82,7 +82,7 @@ def main() -> None:
                 "unencodable": labelled.left_out["the model cannot encode it"],
                 "shown": spread(one.r2, 3),
                 **origin,
-                "model": model_hash(args.model),
+                "model": model.weights_hash,
             }
             for one in found
         ]
