@@ -127,6 +127,13 @@ def test_nitro_groups_stay_whole_or_go_whole() -> None:
         (graph_edits._swap_groups, "FCCO", {"OCCF"}),
         (graph_edits._swap_groups, "OCCC(F)Cl", {"OCC(Cl)CF", "OC(Cl)CCF", "OCC(F)CCl", "OC(F)CCCl", "OCCC(F)Cl"}),
         (graph_edits._change_atom, "C#C", {"C#N", "C#P"}),
+        (graph_edits._move_group, "CCCF", {"CCCF", "CC(C)F"}),
+        (graph_edits._move_group, "C1CC1", set()),
+        (graph_edits._exchange_atoms, "CCO", {"COC", "CCO"}),
+        (graph_edits._exchange_atoms, "CC=O", {"C=CO"}),
+        (graph_edits._exchange_atoms, "CCC", set()),
+        (graph_edits._move_unsaturation, "C=CCC", {"CC=CC", "C=CCC"}),
+        (graph_edits._move_unsaturation, "CC=O", {"C=CO"}),
     ],
 )
 def test_one_edit_by_hand(edit: graph_edits.Edit, smiles: str, expected: set[str]) -> None:
@@ -145,6 +152,16 @@ def test_swapping_groups_keeps_the_formula() -> None:
     smiles = "OC(F)CC(N)Cl"
     formulas = {CalcMolFormula(Chem.MolFromSmiles(s)) for s in draw(graph_edits._swap_groups, smiles, 200)}
     assert formulas == {CalcMolFormula(Chem.MolFromSmiles(smiles))}
+
+
+@pytest.mark.parametrize(
+    "edit", [graph_edits._move_group, graph_edits._exchange_atoms, graph_edits._move_unsaturation], ids=lambda e: e.__name__
+)
+def test_rearrangements_keep_the_formula(edit: graph_edits.Edit) -> None:
+    smiles = "CCN(C(C)=O)c1cccc(-c2ccnc3c(C#N)cnn23)c1"  # zaleplon: amide, nitrile, aromatic and fused rings
+    found = draw(edit, smiles, 300)
+    assert {CalcMolFormula(Chem.MolFromSmiles(s)) for s in found} == {CalcMolFormula(Chem.MolFromSmiles(smiles))}
+    assert len(found) > 5
 
 
 def test_offspring_are_distinct_new_canonical_and_small_enough() -> None:
@@ -177,3 +194,10 @@ def test_too_few_possible_children_end_the_search_for_them() -> None:
     assert set(children) <= {"N", "O", "F", "S", "Cl", "Br", "P", "I"}
     assert len(children) >= 5
     assert offspring(["not a molecule"], 5, np.random.default_rng(0)) == []
+
+
+def test_offspring_may_be_rearrangements_alone() -> None:
+    smiles = "CCN(C(C)=O)c1cccc(-c2ccnc3c(C#N)cnn23)c1"
+    children = offspring([smiles], 20, stream(12), crossover_rate=0.0, edits=graph_edits.REARRANGEMENTS)
+    assert len(children) == 20
+    assert {CalcMolFormula(Chem.MolFromSmiles(s)) for s in children} == {"C17H15N5O"}  # zaleplon's, as the literature has it

@@ -8,7 +8,7 @@ import numpy as np
 
 from molvae.history import Proposal
 from molvae.search.proposals.base import PROPOSALS, ProposalSource
-from molvae.search.proposals.graph_edits import offspring
+from molvae.search.proposals.graph_edits import REARRANGEMENTS, offspring
 
 
 @PROPOSALS.register("graph_crossover")
@@ -30,4 +30,15 @@ class GraphMutation(ProposalSource):
 
     def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
         children = offspring([p.smiles for p in parents], n, rng, crossover_rate=0.0)
+        return [Proposal(smiles, self.name) for smiles in children]
+
+
+@PROPOSALS.register("graph_rearrangement")
+class GraphRearrangement(ProposalSource):
+    """One edit of a parent that keeps its formula: a group moved, two atoms exchanged, or a double bond moved."""
+
+    name = "graph_rearrangement"
+
+    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+        children = offspring([p.smiles for p in parents], n, rng, crossover_rate=0.0, edits=REARRANGEMENTS)
         return [Proposal(smiles, self.name) for smiles in children]

@@ -10,7 +10,7 @@ import numpy as np
 
 from molvae.history import History, Proposal
 from molvae.randomness import child_seed, stream
-from molvae.search.proposals.graph_edits import MAX_ATOMS, offspring
+from molvae.search.proposals.graph_edits import EDITS, MAX_ATOMS, REARRANGEMENTS, offspring
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy, from_prior
 
@@ -26,6 +26,7 @@ class GeneticAlgorithm(Strategy):
     rank_k: how evenly parents are drawn; 0.01 gives the best of fifty a third of the chances, 1 is nearly uniform.
     crossover_rate: share of children with two parents; the others are mutations of one.
     mutation_rate: share of the children of two that are mutated as well.
+    rearrange: whether mutations may also be edits that keep the formula, which the paper has not.
     max_atoms: heavy atoms a child may have.
     """
 
@@ -39,6 +40,7 @@ class GeneticAlgorithm(Strategy):
         rank_k: float = 0.01,
         crossover_rate: float = 0.7,
         mutation_rate: float = 0.2,
+        rearrange: bool = True,
         max_atoms: int = MAX_ATOMS,
     ) -> None:
         super().__init__(space, initial=initial, batch=batch)
@@ -46,6 +48,7 @@ class GeneticAlgorithm(Strategy):
         self.rank_k = rank_k
         self.crossover_rate = crossover_rate
         self.mutation_rate = mutation_rate
+        self.rearrange = rearrange
         self.max_atoms = max_atoms
 
     def choose(self, history: History, n: int, seed: int) -> list[Proposal]:
@@ -59,6 +62,7 @@ class GeneticAlgorithm(Strategy):
             crossover_rate=self.crossover_rate,
             mutation_rate=self.mutation_rate,
             known=history.known,
+            edits=EDITS + REARRANGEMENTS if self.rearrange else EDITS,
         )
         proposals = [Proposal(smiles, "graph") for smiles in children]
         if not proposals:  # parents without children, e.g. single atoms: new blood instead of a search that stands still
