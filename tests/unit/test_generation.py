@@ -200,6 +200,26 @@ def test_a_decoder_that_writes_without_z_is_a_prior_too(small_run):
     assert model.sample_latents(0, seed=1).shape == (0, 24)
 
 
+@pytest.mark.parametrize("constrained", [True, False])
+def test_a_draw_with_idle_direction_marks_is_drawn_again_under_the_grammar(small_run, monkeypatch, constrained):
+    checkpoint = load_checkpoint(small_run)
+    checkpoint.model.unconditional = 0.1
+    model = Model(checkpoint, constrained=constrained)
+    plain, directed, alkene = (
+        model.vocabulary.ids["[C]"],
+        model.vocabulary.ids["[/C]"],
+        model.vocabulary.encode("C/C=C/C")[0],
+    )
+    idle, butane = [plain, directed] * 2, [plain] * 4
+    draws = iter([idle, butane, idle, alkene, butane, butane, butane, butane])
+    monkeypatch.setattr(
+        "molvae.generation.write", lambda *_, copies, **__: torch.tensor([[*next(draws), EOS] for _ in range(copies)])
+    )
+    wanted = [butane, alkene] if constrained else [idle, butane]
+    monkeypatch.setattr("molvae.generation.BATCH", 1)
+    assert model._language_rows(2, torch_stream(0)) == wanted
+
+
 def test_samples_are_all_there_marked_not_hidden(small_model):
     sampled = small_model.sample(200, seed=5)
     assert len(sampled) == 200 and sampled == small_model.sample(200, seed=5) != small_model.sample(200, seed=6)
