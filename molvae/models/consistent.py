@@ -73,7 +73,8 @@ def write_consistent(
     result = write(model, z, max_length=max_length, grammar=grammar)
     greedy = result.to(model.device)
     score, distance = log_posterior(model, greedy, z)
-    for rows in (distance > EXACT).nonzero()[:, 0].split(max(1, 4096 // width)):
+    others = (distance > EXACT).nonzero()[:, 0]
+    for rows in others.split(max(1, 4096 // width)) if len(others) else ():
         beams = beam_search(model, z[rows], width, max_length)
         longest = int((beams != PAD).sum(2).max())
         scores, _ = log_posterior(model, beams[..., :longest].flatten(0, 1), z[rows].repeat_interleave(width, 0))

@@ -289,6 +289,12 @@ def test_a_model_without_heads_says_so(small_run):
 # -- the search by the encoder
 
 
+def test_no_beam_is_sent_out_where_greedy_strings_are_the_latents_own(small_model, z):
+    own = [i for i, d in enumerate(small_model.decode(z)) if d.smiles == canonical(SMILES[i])][:5]
+    assert len(own) == 5
+    assert small_model.decode(z[own], beams=4) == small_model.decode(z[own])
+
+
 def test_beams_find_what_an_exhaustive_search_finds():
     """With as many beams as there are strings, the chosen one has the highest log q(z|x) of all."""
     torch.manual_seed(1)
