@@ -7,12 +7,12 @@ Nothing here imports torch, so that a worker starts fast. What "faithful" and "s
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from molvae.chem import ALERT_CATALOGUES, Mol, alerts, problems, property_named
 from molvae.errors import ConfigError, nearest
+from molvae.processes import begin_worker
 from molvae.tokens import Decoded, Vocabulary
 
 FILTER_NAMES = ("sane", "alerts", *ALERT_CATALOGUES)
@@ -153,7 +153,7 @@ _plan: Plan | None = None  # of a worker process, set once when it starts
 def begin(plan: Plan) -> None:
     """Give a worker process its plan."""
     global _plan
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    begin_worker()
     _plan = plan
 
 

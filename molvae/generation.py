@@ -23,6 +23,7 @@ from molvae.files import file_hash
 from molvae.grammar import Grammar
 from molvae.models.consistent import write_consistent
 from molvae.models.decoding import strings, write
+from molvae.processes import begin_worker
 from molvae.randomness import child_seed, torch_stream
 from molvae.tokens import EOS, PAD, Decoded
 
@@ -299,7 +300,7 @@ class Model:
         if not self.workers or n < FEW:
             yield from map(function, jobs)
             return
-        with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"), initializer=begin_worker) as pool:
             yield from pool.map(function, jobs)
 
 

@@ -6,13 +6,16 @@ Workers are spawned, not forked: a fork of a process that uses threads can deadl
 from __future__ import annotations
 
 import gc
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from typing import Any, Self, TypeVar
 
 from molvae.errors import ConfigError, RunError
@@ -34,7 +37,7 @@ class Pool:
             raise ConfigError(f"workers is {workers}; give 0 (work in this process) or a number of processes.")
         self._workers = workers
         self._executor = (
-            ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) if workers else None
+            ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin_worker) if workers else None
         )
 
     def __enter__(self) -> Self:
@@ -84,6 +87,17 @@ def in_processes(
     return results
 
 
-def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+def begin_worker() -> None:
+    """What a worker process does first: it leaves Ctrl-C, which reaches the whole group, to its parent, and ends with it.
+
+    A parent that is killed cannot end its workers, and they would wait for the next job for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if parent := parent_process():
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     gc.freeze()  # what the imports left is never searched for garbage again
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from typing import Any
 from molvae.benchmark.provenance import model_hash, provenance
 from molvae.errors import ConfigError, MolvaeError
 from molvae.files import write_json
+from molvae.processes import begin_worker
 
 DONE = "benchmark.json"  # written into a run directory when its run has ended
 # One thread a process: runs side by side fill the cores, and threads that wait for each other only slow them down.
@@ -199,10 +198,7 @@ def _one_thread() -> Iterator[None]:
 
 def _work(connection: Connection, run: Run) -> None:
     """A worker process: one run, told of as ("calls", n), then ("done", None), ("setting", text) or ("failed", text)."""
-    from molvae.workers import end_with_parent
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    begin_worker()
     try:
         perform(run, lambda calls: connection.send(("calls", calls)))
         told = ("done", None)

@@ -2,10 +2,16 @@
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+import molvae
 from molvae.errors import ConfigError, RunError
 from molvae.processes import AHEAD, in_order, in_processes
 
@@ -52,3 +58,33 @@ def test_a_dead_worker_is_a_sentence() -> None:
 def test_a_negative_number_is_refused() -> None:
     with pytest.raises(ConfigError, match="workers is -1"):
         next(in_order(double, [1], -1))
+
+
+KILLED = """
+import itertools, os, signal
+from molvae.processes import in_order
+if __name__ == "__main__":
+    for pid in in_order(eval, itertools.repeat("__import__('os').getpid()"), 1):
+        print(pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "killed.py"
+    program.write_text(KILLED)
+    here = {**os.environ, "PYTHONPATH": str(Path(molvae.__file__).parents[1])}
+    ended = subprocess.run([sys.executable, program], stdout=subprocess.PIPE, text=True, check=False, env=here)
+    assert ended.returncode == -signal.SIGKILL
+    worker = int(ended.stdout)
+    deadline = time.monotonic() + 30
+    while _lives(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _lives(worker)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
