@@ -273,7 +273,11 @@ def test_rows_beyond_the_file_and_splits_without_training_are_refused(tmp_path: 
         ("blank.smi", b"\n" * 1_000_000, "holds no molecules"),
         ("empty.smi", b"", "holds no molecules"),
         ("header.csv", b"smiles,id\n", "holds no molecules"),
-        ("torn.smi.gz", gzip.compress("".join(f"{s}\n" for s in SMILES * 200).encode(), mtime=0)[:-100], "not a whole gzip file"),
+        (
+            "torn.smi.gz",
+            gzip.compress("".join(f"{s}\n" for s in SMILES * 200).encode(), mtime=0)[:-100],
+            "not a whole gzip file",
+        ),
         ("mixed.csv", b"smiles,id\nCCO,1\nCCC;2\nCC,3\n", "mixes separators"),
         ("names.csv", b"drug,n\naspirin,1\ncaffeine,2\n", "no column of .* looks like SMILES"),
         ("broken.csv", b"smiles,n\nC1CC,1\nhello,2\n", "only 0 of 2 rows .* most often because: not a valid SMILES"),
