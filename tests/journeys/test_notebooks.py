@@ -18,6 +18,7 @@ LEAVES = {
 LARGEST = 150_000  # bytes of a committed notebook, pictures included
 
 
+@pytest.mark.notebook
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BUDGET", str(BUDGETS[path.stem]))
