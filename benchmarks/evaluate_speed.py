@@ -18,7 +18,7 @@ from pathlib import Path
 
 from common import RESULTS, data_option, provenance, run_script, table, write_csv, zinc_split
 
-from molvae.cli.generation import n_cores
+from molvae.cli.running import n_cores
 from molvae.evaluation.evaluate import evaluate
 from molvae.randomness import stream
 

@@ -30,7 +30,7 @@ from common import RESULTS, data_option, provenance, run_script, table, write_cs
 from rdkit import Chem
 
 from molvae.chem import parse, random_smiles
-from molvae.cli.generation import n_cores
+from molvae.cli.running import n_cores
 from molvae.dataset_files import open_dataset
 from molvae.datasets import read_smiles
 from molvae.errors import DataError

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from molvae.cli.generation import Seed, n_cores
+from molvae.cli.generation import Seed
+from molvae.cli.running import n_cores
 from molvae.cli.terminal import Verbs, plain_table, progress_bar, say
 
 app = typer.Typer(cls=Verbs, no_args_is_help=True, rich_markup_mode=None, help="Public data sets: list them, fetch one.")

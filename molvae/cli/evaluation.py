@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from molvae.cli.generation import Seed, SmilesColumn, n_cores
-from molvae.cli.terminal import plain_table, progress_bar, say
+from molvae.cli.generation import Seed, SmilesColumn
+from molvae.cli.running import n_cores
+from molvae.cli.terminal import plain_table, say, stages
 from molvae.errors import ConfigError
 
 
@@ -44,7 +43,7 @@ def evaluate(
     import molvae
     from molvae.files import write_json
 
-    with _stages() as progress:
+    with stages() as progress:
         card = molvae.evaluate(
             subject,
             reference=reference,
@@ -74,18 +73,3 @@ def evaluate(
         print(plain_table(["figure", "value", "what it is"], card.rows(), left=(0,)))
         for reason, count in card.faults.most_common(8):
             say(f"  {count:,} of {card.about['library']:,} {reason}")
-
-
-@contextmanager
-def _stages() -> Iterator[object]:
-    """Yield `progress(stage, done, total)`: one bar after the other; the total is 0 while it is unknown."""
-    with ExitStack() as stack:
-        now: list[object] = ["", None]
-
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage != now[0]:
-                stack.close()
-                now[:] = stage, stack.enter_context(progress_bar(stage))
-            now[1](done, total or None)  # type: ignore[operator]
-
-        yield progress

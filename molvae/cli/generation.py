@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from molvae.cli.running import leave_room, load_model, n_cores, write_columns
 from molvae.cli.terminal import MISTAKE, progress_bar, say
 from molvae.errors import ConfigError, DataError
 
@@ -77,7 +77,7 @@ def generate(
     with progress_bar("molecules") as progress:
         made = library.generate(
             n,
-            model=_load(model, constrained=False) if unconstrained else model,
+            model=load_model(model, constrained=False) if unconstrained else model,
             seed=seed,
             prior=prior,
             temperature=temperature,
@@ -119,11 +119,11 @@ def reconstruct(
     from molvae.tables import read_molecules
 
     molecules = read_molecules(data, smiles_col)
-    loaded = _load(model, len(molecules))
+    loaded = load_model(model, len(molecules))
     reasons = loaded.explain(molecules.smiles)
     rows = loaded.reconstruct(molecules.smiles, beams=beams)
     exact = [d is not None and d.smiles == canonical(s) for s, d in zip(molecules.smiles, rows, strict=True)]
-    _write(
+    write_columns(
         out,
         {
             "smiles": molecules.smiles,
@@ -151,7 +151,7 @@ def interpolate(
 
     Each one that is met at even steps in latent space, once, with its similarity to both ends.
     """
-    path = _load(model).interpolate(first, last, steps=steps, mode=mode, unique=not every)
+    path = load_model(model).interpolate(first, last, steps=steps, mode=mode, unique=not every)
     columns = {
         "position": [round(point.position, 4) for point in path],
         "similarity_first": [round(point.similarity_first, 4) for point in path],
@@ -177,7 +177,7 @@ def neighbours(
 
     Distinct ones at about the similarity that is wanted, most similar first.
     """
-    found = _load(model).neighbours(molecule, n, similarity=similarity, sigma=sigma, seed=seed)
+    found = load_model(model).neighbours(molecule, n, similarity=similarity, sigma=sigma, seed=seed)
     found.sort(key=lambda near: -near.similarity)
     _write_decoded(out, [near.decoded for near in found], {"similarity": [round(near.similarity, 4) for near in found]})
     if found:
@@ -207,7 +207,7 @@ def encode(
     if not is_array and format_of(out) not in (".csv", ".tsv", ".parquet"):
         raise ConfigError(f"latent vectors cannot be written to {out}. Use .parquet, .csv, .tsv or .npy.")
     molecules = read_molecules(data, smiles_col)
-    loaded = _load(model, len(molecules))
+    loaded = load_model(model, len(molecules))
     began = time.perf_counter()
     with progress_bar("molecules") as progress:
         z = loaded.encode(molecules.smiles, progress=progress)
@@ -252,7 +252,7 @@ def decode(
     if n > 1 and not temperature:
         raise ConfigError(f"{n} molecules a point would all be the same at temperature 0. Give --temperature, such as 0.5.")
     ids, z = _read_latents(data)
-    loaded = _load(model, n * len(z), constrained=not unconstrained)
+    loaded = load_model(model, n * len(z), constrained=not unconstrained)
     decoded = loaded.decode(z, n=n, temperature=temperature, top_p=top_p, seed=seed, beams=beams)
     columns: dict[str, list[Any]] = {"id": [one for one in ids for _ in range(n)]}
     if n > 1:
@@ -260,42 +260,9 @@ def decode(
     _write_decoded(out, decoded, columns)
 
 
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def leave_room(workers: int) -> None:
-    """Let the network of this process keep to half of the cores while worker processes need them too.
-
-    With a thread on every core, the threads that wait for each other (they spin) take the time of the workers.
-    """
-    if workers:
-        import torch
-
-        torch.set_num_threads(max(1, n_cores() // 2))
-
-
-def _load(model: str, n: int = 0, constrained: bool = True) -> Any:
-    import molvae
-
-    workers = n_cores() if n > 2000 else 0
-    leave_room(workers)
-    return molvae.load(model, workers=workers, constrained=constrained)
-
-
-def _write(out: str, columns: dict[str, list[Any]]) -> None:
-    from molvae.tables import write_csv, write_table
-
-    if out == "-":
-        write_csv(sys.stdout, columns)
-    else:
-        write_table(out, columns)
-
-
 def _write_decoded(out: str, decoded: list[Decoded], columns: dict[str, list[Any]]) -> None:
     """Rows of decoded molecules; one that is no molecule has an empty SMILES and its reason."""
-    _write(
+    write_columns(
         out,
         {
             "smiles": [d.smiles or "" for d in decoded],

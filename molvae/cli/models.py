@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 import molvae
-from molvae.cli.generation import SmilesColumn, n_cores
+from molvae.cli.generation import SmilesColumn
+from molvae.cli.running import n_cores
 from molvae.cli.terminal import INTERRUPTED, MISTAKE, plain_table, say
 
 PACKAGES = ("torch", "rdkit", "selfies", "botorch", "gpytorch", "numpy", "pandas", "pyarrow")

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import typer
@@ -77,7 +77,7 @@ def show_warnings() -> None:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield `update(done, total)`; a bar on stderr if that is a terminal, else nothing."""
+    """Yield `update(done, total)`, total 0 while it is unknown; a bar on stderr if that is a terminal, else nothing."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -87,7 +87,23 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield `progress(stage, done, total)`: one bar after the other; the total is 0 while it is unknown."""
+    with ExitStack() as stack:
+        bars: dict[str, Callable[[int, int], None]] = {}
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                stack.close()
+                bars.clear()
+                bars[stage] = stack.enter_context(progress_bar(stage))
+            bars[stage](done, total)
+
+        yield progress
 
 
 def plain_table(header: list[str], rows: list[list[str]], left: tuple[int, ...] = ()) -> str:

@@ -4,17 +4,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from molvae.cli.generation import ModelName, Out, Seed, SmilesColumn, leave_room, n_cores
-from molvae.cli.terminal import Verbs, plain_table, progress_bar, say
+from molvae.cli.generation import ModelName, Out, Seed, SmilesColumn
+from molvae.cli.running import load_model, write_columns
+from molvae.cli.terminal import Verbs, plain_table, progress_bar, say, stages
 from molvae.errors import ConfigError
 
 ood = typer.Typer(
@@ -22,7 +20,6 @@ ood = typer.Typer(
 )
 
 File = Annotated[str, typer.Argument(help="Molecules: .smi, .csv, .tsv, .sdf, .parquet, or - for SMILES on stdin.")]
-MANY = 2000  # molecules from which on worker processes are worth their start
 UNUSUAL = 0.05  # a p-value below which a molecule is counted as foreign
 
 
@@ -83,7 +80,7 @@ def score(
     for method in METHODS:
         columns[method] = [round(float(value), 4) for value in found.scores[method]]
         columns[f"{method}_p"] = [round(float(value), 5) for value in found.p_values[method]]
-    write(out, columns | {"reason": found.reasons})
+    write_columns(out, columns | {"reason": found.reasons})
     n_known = sum(not reason for reason in found.reasons)
     counts = ", ".join(f"{method} {int((found.p_values[method] < UNUSUAL).sum()):,}" for method in METHODS)
     say(f"p < {UNUSUAL} for so many of {n_known:,}: {counts}.")
@@ -129,7 +126,7 @@ def decompress(
         format_of(out)
     with stages() as progress:
         smiles = unpack(data, model=model, progress=progress)
-    write(out, {"smiles": smiles})
+    write_columns(out, {"smiles": smiles})
     say(f"{len(smiles):,} molecules.")
 
 
@@ -225,37 +222,3 @@ def map_(
     say(f"{len(drawn.smiles):,} molecules in {out}; {drawn.axes[0]}, {drawn.axes[1]}.")
     for reason, count in drawn.left_out.most_common(5):
         say(f"  {count:,} of {len(molecules):,} left out: {reason}")
-
-
-@contextmanager
-def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield `progress(stage, done, total)`: one bar after the other."""
-    with ExitStack() as stack:
-        bars: dict[str, Callable[[int, int], None]] = {}
-
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage not in bars:
-                stack.close()
-                bars[stage] = stack.enter_context(progress_bar(stage))
-            bars[stage](done, total)
-
-        yield progress
-
-
-def load_model(model: str, n: int, device: str = "auto") -> Any:
-    """The model, with worker processes if there are many molecules."""
-    import molvae
-
-    workers = n_cores() if n > MANY else 0
-    leave_room(workers)
-    return molvae.load(model, device=device, workers=workers)
-
-
-def write(out: str, columns: dict[str, list[Any]]) -> None:
-    """A table to a file, or as CSV to standard output."""
-    from molvae.tables import write_csv, write_table
-
-    if out == "-":
-        write_csv(sys.stdout, columns)
-    else:
-        write_table(out, columns)

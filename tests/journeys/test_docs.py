@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from conftest import EXAMPLE
+from conftest import EXAMPLE, TINY
 
 from molvae.cli import app
 from molvae.config import write_toml
@@ -57,18 +57,10 @@ REDUCED = {  # what stands on a page -> what is run in its place, so that it tak
     "molvae evaluate library.csv --reference molecules": "molvae evaluate library.csv --no-fcd --reference molecules",
 }  # fmt: skip
 
-TINY = {
-    "model": {
-        "latent": 8,
-        "encoder_settings": {"embedding": 16, "hidden": 32},
-        "decoder_settings": {"embedding": 16, "hidden": 64},
-        "kl_settings": {"rate": 20.0},
-    },
-    "training": {"molecules": 3000, "batch_size": 32, "warmup": 20, "learning_rate": 3e-3, "evaluate_every": 3000},
-}
+SIZES = {table: TINY[table] for table in ("model", "training")}
 CONFIGS = {
-    "tiny.toml": TINY,  # for prepared data, which has its words in it
-    "plain.toml": {"data": {"words": 20, "spelling": "selfies"}, **TINY},
+    "tiny.toml": SIZES,  # for prepared data, which has its words in it
+    "plain.toml": {"data": {"words": 20, "spelling": "selfies"}, **SIZES},
     "tuned.toml": {"training": {"molecules": 60}, "fine_tuning": {"samples": 20, "replay": 0.1}},
 }
 
