@@ -19,9 +19,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and rename it to `path`, on failure remove it.
 
     The temporary name ends like `path`, because writers choose a format by the ending.
-    Raises RunError if the folder cannot be written.
+    Raises RunError if the folder cannot be written, or if `path` is a device or a pipe, which a rename would replace.
     """
     target = Path(path)
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise RunError(f"cannot write {target}: it is a device or a pipe, not a file. Give the name of a file with -o.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-", suffix=target.name)

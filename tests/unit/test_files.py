@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -93,3 +94,11 @@ def test_a_torn_last_line_costs_that_line_only(tmp_path, cut):
     assert events in (["first", "third"], ["first", "second", "third"])  # without its newline alone a line is still whole
     assert (events[1] == "second") == (cut == 1)
     assert path.read_bytes().startswith(whole)
+
+
+def test_a_device_or_a_pipe_is_left_as_it_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(RunError, match="it is a device or a pipe"), atomic_path(pipe):
+        pass
+    assert pipe.is_fifo()
