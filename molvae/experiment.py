@@ -76,7 +76,11 @@ def train(
     design = given["model"]
     if design.setdefault("properties", len(shape.properties)) != len(shape.properties):
         raise ConfigError("[model] properties counts the property heads; name the properties in [data] properties.")
-    build(design, 10)
+    if build(design, 10).needs_properties and not shape.properties:
+        raise ConfigError(
+            f"[model] name = {design['name']!r} conditions on properties, and [data] properties names none. Name some, such "
+            """as --set 'data.properties=["logP","QED","MW"]'."""
+        )
     seed = given["training"].get("seed", TrainSettings.seed)
     out = writable_folder(out)
     place = pick_device(local_device(device))
@@ -284,13 +288,16 @@ def _table(config: Mapping[str, Any] | None, name: str) -> Table:
 def standardised(
     values: torch.Tensor | None, names: Sequence[str], rows: torch.Tensor
 ) -> tuple[torch.Tensor | None, dict[str, dict[str, float]]]:
-    """Property values (n, P) as float32 with mean 0 and standard deviation 1 over `rows`, and by name what undoes it."""
+    """Property values (n, P) as float32 with mean 0 and standard deviation 1 over `rows`, and by name what undoes it, and
+    the lowest and highest value there."""
     if values is None:
         return None, {}
     shown = values[rows].numpy()
     mean, sd = np.nanmean(shown, 0), np.nanstd(shown, 0)
     sd[sd == 0.0] = 1.0
-    scales = {name: {"mean": float(m), "sd": float(s)} for name, m, s in zip(names, mean, sd, strict=True)}
+    figures = torch.tensor(np.stack([mean, sd, np.nanmin(shown, 0), np.nanmax(shown, 0)], 1)).tolist()
+    keys = ("mean", "sd", "low", "high")
+    scales = {name: dict(zip(keys, of, strict=True)) for name, of in zip(names, figures, strict=True)}
     return rescaled(values, scales), scales
 
 
@@ -317,12 +324,13 @@ def health(model: SequenceVAE, held: Examples, vocabulary: Vocabulary, known: se
 
     nll, rate: nats per molecule, z sampled.  language_nll: without z, if the model has learned to write so.  active_units.
     exact_mean, exact_sample: share of molecules whose every token is the most likely one, which is greedy exact
-    reconstruction.  prior_faithful, prior_unique, prior_novel: of 500 greedy
-    decodes of standard normal latents; unique and novel are shares of the valid ones.  property_mse: of the property heads,
-    in units of variance, so that 1 is no better than the mean.
+    reconstruction.  conditional_nll: told all properties, and without z if the model has learned to write so.
+    prior_faithful, prior_unique, prior_novel: of 500 greedy decodes of standard normal latents; unique and novel are shares
+    of the valid ones.  property_mse: of the property heads, in units of variance, so that 1 is no better than the mean.
     """
     language = ("language_nll",) if model.unconditional else ()
-    sums = dict.fromkeys(("nll", *language, "rate", "exact_mean", "exact_sample"), 0.0)
+    told = ("conditional_nll",) if model.conditions and held.properties is not None else ()
+    sums = dict.fromkeys(("nll", *language, *told, "rate", "exact_mean", "exact_sample"), 0.0)
     means, errors = [], []
     for batch, rows in enumerate(held.table.lengths.argsort(stable=True).split(500)):
         ids = held.table.batch(rows).to(model.device)
@@ -333,6 +341,10 @@ def health(model: SequenceVAE, held: Examples, vocabulary: Vocabulary, known: se
         sums["nll"] += float(model.nll(logits, ids).sum())
         if language:
             sums["language_nll"] += float(model.nll(model.decoder(ids[:, :-1], model.hidden(len(ids))), ids).sum())
+        if told and held.properties is not None:
+            memory = model.hidden(len(ids)) if language else model.memory(z)
+            memory = model.told(memory, held.properties[rows].to(model.device))
+            sums["conditional_nll"] += float(model.nll(model.decoder(ids[:, :-1], memory), ids).sum())
         sums["rate"] += float(inferred.kl.sum())
         means.append(inferred.mean.cpu())
         if model.property_heads is not None and held.properties is not None:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from molvae.errors import ConfigError
 from molvae.grammar import Grammar, Prefix
-from molvae.models.networks import keep_rows
+from molvae.models.guidance import Guided
+from molvae.models.networks import Decoder, keep_rows
 from molvae.models.sequence_vae import SequenceVAE
 from molvae.tokens import BOS, CUT, EOS, MAX_LENGTH, PAD, Vocabulary
 
@@ -46,6 +47,8 @@ def write(
     max_length: int = MAX_LENGTH,
     copies: int = 1,
     grammar: Grammar | None = None,
+    condition: Tensor | None = None,
+    guidance: float = 1.0,
 ) -> Tensor:
     """z (B, K, D) -> ids (B * copies, max_length) int64 on the CPU, padded after the end token.
 
@@ -53,6 +56,8 @@ def write(
     copies: rows drawn at each z, one after the other. Those that have begun alike share a state, so that their first tokens
     cost little.
     grammar: tokens that it refuses are not written; the choice is then made among the others.
+    condition: standardised property values (1, P) or (B, P) that the decoder is told, NaN where unknown, and `guidance`, how
+    hard it is pulled towards them (`Guided`). Only for a model that can be conditioned.
     A row that has no end token after `max_length` tokens was cut there. Raises ConfigError for a temperature or top_p that
     makes no distribution.
     """
@@ -61,12 +66,18 @@ def write(
     memory = model.hidden(1) if z is None else model.memory(z.to(model.device))
     written = torch.full((len(memory) * copies, max_length), PAD, dtype=torch.long)
     alive = torch.arange(len(written), device=model.device)
-    state = model.decoder.start(memory, max_length)
+    told = memory if condition is None else model.told(memory, condition.to(model.device))
+    if condition is None or guidance == 1.0:
+        decoder: Decoder | Guided = model.decoder
+        state = model.decoder.start(told, max_length)
+    else:
+        decoder = Guided(model.decoder, guidance)
+        state = decoder.start(told, memory, max_length)
     last = torch.full((len(memory),), BOS, dtype=torch.long, device=model.device)
     of = alive // copies  # the state of each row
     begun: list[Prefix | None] = [Prefix()] * len(written)
     for t in range(max_length):
-        logits, state = model.decoder.step(last, state)
+        logits, state = decoder.step(last, state)
         logits = logits if copies == 1 else logits[of]
         chosen = choose(logits, temperature, top_p, generator)
         if grammar is not None:

@@ -81,6 +81,10 @@ class SequenceVAE(nn.Module):
 
     #: Whether a regulariser compares the molecules of a batch with each other, so that the loss is no mean over molecules.
     compares_molecules = False
+    #: Whether it is pointless without [data] properties.
+    needs_properties = False
+    #: Properties that its writing can be conditioned on.
+    conditions = 0
 
     def __init__(
         self,
@@ -145,6 +149,14 @@ class SequenceVAE(nn.Module):
         """(n, K, D) what the decoder reads where z is hidden from it: zeros."""
         return torch.zeros(n, self.latent_tokens, self.latent_size, device=self.device)
 
+    def told(self, memory: Tensor, values: Tensor) -> Tensor:
+        """What the decoder reads where it is told property values (B, P) as well: as it was, for it cannot be told any."""
+        return memory
+
+    def asked(self, batch: Batch, generator: torch.Generator) -> Tensor | None:
+        """(B, P) the property values that the decoder is told while training, or None if it is told none."""
+        return None
+
     def kl(self, mean: Tensor, log_var: Tensor) -> Tensor:
         """(B, K * D) KL(q(z|x) || N(0, I)) by dimension, in nats (Kingma & Welling 2014, appendix B)."""
         return 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).flatten(1)
@@ -180,6 +192,9 @@ class SequenceVAE(nn.Module):
         inferred = self.infer(read[shown], noise) if len(shown) else self.infer(read[:1]).first(0)
         memory = self.hidden(len(ids)).to(inferred.z.dtype)
         memory[shown] = self.memory(inferred.z)
+        asked = self.asked(batch, generator)
+        if asked is not None:
+            memory = self.told(memory, asked[rows])
         nll = self.nll(self.decoder(self._hide_words(batch.ids[:, :-1], generator)[rows], memory), ids)
         terms = {"nll": nll[shown].sum() / n_seen, "rate": inferred.kl.sum(1).sum() / n_seen}
         for number, part in enumerate(self.levels_of(inferred.kl.detach()), 1):

@@ -31,7 +31,11 @@ TRAINING = TrainSettings(
 
 
 #: What a variant needs to divide 32 numbers, and to be small.
-VARIANTS = {"ladder_vae": {"levels": 2, "width": 48}, "nvae": {"scales": [1, 3], "groups": 2, "width": 32}}
+VARIANTS = {
+    "ladder_vae": {"levels": 2, "width": 48},
+    "nvae": {"scales": [1, 3], "groups": 2, "width": 32},
+    "cvae": {"properties": 2, "condition": 24},
+}
 
 
 def settings(name, encoder, decoder, **more):
@@ -90,8 +94,8 @@ def test_writing_step_by_step_equals_teacher_forcing(trained, data):
     ids = data.table.batch(torch.arange(0, 64, 7))
     with torch.no_grad():
         z = model.encode(ids)
-        logits = model.decoder(ids, z)
-        state = model.decoder.start(z, ids.shape[1])
+        logits = model.decoder(ids, model.memory(z))
+        state = model.decoder.start(model.memory(z), ids.shape[1])
         for t in range(ids.shape[1]):
             step, state = model.decoder.step(ids[:, t], state)
             torch.testing.assert_close(step, logits[:, t], rtol=1e-3, atol=1e-3)

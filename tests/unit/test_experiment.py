@@ -72,7 +72,9 @@ def test_the_card_tells_data_rejects_and_properties(small_run, small_model):
     mols = [Chem.MolFromSmiles(s) for s in SMILES]
     for name, function in (("logP", Crippen.MolLogP), ("TPSA", rdMolDescriptors.CalcTPSA)):
         values = [function(m) for m in mols]
-        assert card["properties"][name] == pytest.approx({"mean": np.mean(values), "sd": np.std(values)})
+        assert card["properties"][name] == pytest.approx(
+            {"mean": np.mean(values), "sd": np.std(values), "low": min(values), "high": max(values)}
+        )
 
 
 def test_events_show_progress_and_health(small_run):
@@ -108,8 +110,8 @@ def test_names_of_properties_are_checked():
 def test_property_values_are_standardised_over_the_training_rows_alone():
     values = torch.tensor([[1.0, 5.0], [3.0, 5.0], [5.0, math.nan], [100.0, 5.0]], dtype=torch.float64)
     table, scales = standardised(values, ["a", "b"], torch.tensor([0, 1, 2]))
-    assert scales["a"] == pytest.approx({"mean": 3.0, "sd": math.sqrt(8 / 3)})
-    assert scales["b"] == {"mean": 5.0, "sd": 1.0}  # a constant is not divided by zero
+    assert scales["a"] == pytest.approx({"mean": 3.0, "sd": math.sqrt(8 / 3), "low": 1.0, "high": 5.0})
+    assert scales["b"] == {"mean": 5.0, "sd": 1.0, "low": 5.0, "high": 5.0}  # a constant is not divided by zero
     assert table.dtype == torch.float32
     assert table[:3, 0].tolist() == pytest.approx([-math.sqrt(1.5), 0.0, math.sqrt(1.5)])
     assert table[2, 1].isnan() and table[3, 0] > 50
