@@ -17,8 +17,8 @@ from molvae.errors import DataError, MolvaeError
 from molvae.files import file_hash
 
 __all__ = [
-    "RESULTS", "Split", "data_option", "machine", "markdown", "model_hash", "provenance", "run_script", "show_progress",
-    "table", "write_csv", "zinc_split",
+    "RESULTS", "ZINC", "Split", "data_option", "machine", "markdown", "model_hash", "provenance", "run_script",
+    "show_progress", "table", "test_rows", "write_csv", "zinc_split",
 ]  # fmt: skip
 
 RESULTS = Path(__file__).parent / "results"
@@ -48,14 +48,18 @@ def zinc_split(folder: Path | None) -> Split:
     """Read the split. Raises DataError if the folder is not named or a file is missing."""
     if folder is None:
         raise DataError("no data folder: give --data FOLDER, or set MOLVAE_DATA.")
-    rows = read_smiles(Path(folder) / ZINC)
-    try:
-        test = json.loads((Path(folder) / TEST_ROWS).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"cannot read {Path(folder) / TEST_ROWS}: {error.strerror}.") from error
+    rows, test = read_smiles(Path(folder) / ZINC), test_rows(Path(folder))
     held_out = set(test)
     train = [text for i, text in enumerate(rows) if i not in held_out]
     return Split(train, [rows[i] for i in test], file_hash(Path(folder) / ZINC))
+
+
+def test_rows(folder: Path) -> list[int]:
+    """The 0-based row numbers of the test split. Raises DataError if their file cannot be read."""
+    try:
+        return json.loads((folder / TEST_ROWS).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read {folder / TEST_ROWS}: {error.strerror}.") from error
 
 
 def run_script(main: Callable[[], None]) -> None:

@@ -16,14 +16,12 @@ import itertools
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from common import (
     RESULTS,
-    Split,
     data_option,
     model_hash,
     provenance,
@@ -33,18 +31,15 @@ from common import (
     write_csv,
     zinc_split,
 )
-from ngram import NGram
+from sample_sets import Samples, fcd, known_to, ngrams, perfect_sampler, rates, rows_of, smiles_of
 
 from molvae.checkpoint import find
 from molvae.chem import canonical
 from molvae.datasets import tokenise
-from molvae.evaluation.fcd import Activations, chemnet_activations, frechet_distance, reference_activations
+from molvae.evaluation.fcd import reference_activations
 from molvae.evaluation.reconstruction import reconstruction
-from molvae.evaluation.samples import sample_metrics
 from molvae.files import write_json
 from molvae.generation import pick_device
-from molvae.randomness import stream
-from molvae.tokens import Decoded, Vocabulary
 
 
 def arguments() -> argparse.Namespace:
@@ -97,20 +92,18 @@ def main() -> None:
     )
     priors = args.prior or list(dict.fromkeys([*model.priors, "normal"]))
     free = molvae.load(args.checkpoint, device=device, workers=args.workers, constrained=False)
-    sets = {f"prior {name}": model.sample(args.samples, seed=args.seed, prior=name) for name in priors}
+    sets: dict[str, Samples] = {f"prior {name}": model.sample(args.samples, seed=args.seed, prior=name) for name in priors}
     if model.grammar is not None:
         sets |= {f"prior {name}, unconstrained": free.sample(args.samples, seed=args.seed, prior=name) for name in priors}
     if not args.no_baselines:
         train = tokenise(split.train, words=0, workers=args.workers, progress=show_progress("training set"))
-        sets |= baselines(split, train.vocabulary, [row.tolist() for row in _rows(train)], args.samples, args.seed)
-
-    def known(smiles: str) -> bool:
-        return bool(model.is_training_molecule([smiles])[0])
-
+        sets["perfect sampler"] = perfect_sampler(split, args.samples, args.seed)
+        sets |= ngrams(train.vocabulary, rows_of(train.table), args.samples, args.seed)
     for name, samples in sets.items():
         started = time.perf_counter()
-        rows.append({"set": name, **measure(samples, known, model.ring_systems, reference, device, name)})
-        rows[-1]["seconds"] = time.perf_counter() - started
+        figures = rates(samples, known_to(model), model.ring_systems)
+        distance = fcd(smiles_of(samples), reference, device, name)
+        rows.append({"set": name, **figures, "fcd": distance, "seconds": time.perf_counter() - started})
         print(", ".join(f"{k} {rows[-1][k]:.4f}" for k in ("fcd", "faithful", "sane", "unique", "novel")), f"<- {name}")
 
     # 3. The table, and the card.
@@ -124,39 +117,6 @@ def main() -> None:
         card = json.loads(path.read_text(encoding="utf-8"))
         write_json(path, {**card, "measured": {"rows": _finite(rows), "provenance": origin}})
         print(f"written: {path}")
-
-
-def measure(
-    samples: Sequence[Decoded | str],
-    known: Callable[[str], bool],
-    ring_systems: frozenset[str],
-    reference: Activations,
-    device: str,
-    name: str,
-) -> dict[str, object]:
-    """The sample metrics and the FCD of one set; the five most frequent faults as one text."""
-    found = sample_metrics(samples, is_training=known, ring_systems=ring_systems)
-    smiles = [s.smiles if isinstance(s, Decoded) else canonical(s) for s in samples]
-    features = chemnet_activations([text for text in smiles if text], device=device, progress=show_progress(name))
-    rates = {key: value for key, value in asdict(found).items() if key != "reasons"}
-    faults = "; ".join(f"{reason} {count}" for reason, count in found.reasons.most_common(5))
-    return {**rates, "fcd": frechet_distance(Activations.of(features), reference), "faults": faults}
-
-
-def baselines(
-    split: Split, vocabulary: Vocabulary, rows: list[list[int]], n: int, seed: int
-) -> dict[str, list[Decoded] | list[str]]:
-    """The perfect sampler (random training molecules, none twice), and n-gram models of the training strings."""
-    picked = stream(seed, "perfect sampler").choice(len(split.train), min(n, len(split.train)), replace=False)
-    sets: dict[str, list[Decoded] | list[str]] = {"perfect sampler": [split.train[i] for i in picked]}
-    for order, name in ((1, "unigram"), (3, "trigram")):
-        drawn = NGram(order, rows).sample(n, stream(seed, "n-gram", order))
-        sets[f"SELFIES {name}"] = [vocabulary.decode(row) for row in drawn]
-    return sets
-
-
-def _rows(train) -> list[np.ndarray]:
-    return np.split(train.table.tokens.numpy(), train.table.offsets.numpy()[1:-1])
 
 
 def _finite(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:

@@ -8,30 +8,43 @@ DIR holds zinc250k.smi.gz and zinc250k_test_index.json (or set MOLVAE_DATA). Run
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import time
 from pathlib import Path
 
 import torch
-from common import run_script
+from common import ZINC, data_option, run_script, test_rows
 
-from molvae.config import override, read_toml
+from molvae.config import Table, override, read_toml
+from molvae.errors import DataError
 from molvae.experiment import train
+
+CONFIG = Path(__file__).with_suffix(".toml")
+LICENCE = "weights: MIT. Data: ZINC (zinc.docking.org), free to use; please cite Irwin et al. 2012."
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("MOLVAE_DATA"), help="folder of the data files")
+    training_options(parser)
+    parser.add_argument("-c", "--config", type=Path, default=CONFIG)
+    options = parser.parse_args()
+    learn(override(read_toml(options.config), options.set), options)
+
+
+def training_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `learn` needs: the data, the run directory, changed settings, threads and processes."""
+    data_option(parser)
     parser.add_argument("-o", "--out", type=Path, required=True, help="run directory")
-    parser.add_argument("-c", "--config", type=Path, default=Path(__file__).with_suffix(".toml"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--workers", type=int, default=2, help="processes for tokenising")
-    options = parser.parse_args()
-    if not options.data:
-        parser.error("name the data folder with --data or MOLVAE_DATA")
+    parser.add_argument("--device", default="auto")
+
+
+def learn(config: Table, options: argparse.Namespace) -> None:
+    """Train on the GDSS training split, or resume; a line on standard error twice a minute."""
+    if options.data is None:
+        raise DataError("no data folder: give --data FOLDER, or set MOLVAE_DATA.")
     torch.set_num_threads(options.threads)
     folder = Path(options.data)
     last = [0.0]
@@ -44,12 +57,13 @@ def main() -> None:
             )
 
     train(
-        folder / "zinc250k.smi.gz",
+        folder / ZINC,
         options.out,
-        config=override(read_toml(options.config), options.set),
-        leave_out=json.loads((folder / "zinc250k_test_index.json").read_text()),
+        config=config,
+        leave_out=test_rows(folder),
+        device=options.device,
         workers=options.workers,
-        licence="weights: MIT. Data: ZINC (zinc.docking.org), free to use; please cite Irwin et al. 2012.",
+        licence=LICENCE,
         progress=progress,
     )
 

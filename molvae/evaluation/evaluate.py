@@ -1,10 +1,7 @@
 """evaluate(): the figures of a library of molecules, or of a model, whose samples are measured like any library.
 
-To those of its samples a model adds exact reconstruction (`evaluation/reconstruction.py`), and of its posterior
-q(z|x) = N(mu, diag sigma^2)
-
-    rate         = mean over molecules of KL(q(z|x) || N(0, I)) = 1/2 sum_d (mu_d^2 + sigma_d^2 - 1 - ln sigma_d^2), in nats
-    active units = #{d : variance of mu_d over molecules > 0.01}       (Burda et al. 2016, arXiv:1509.00519)
+To those of its samples a model adds exact reconstruction (`evaluation/reconstruction.py`), and what its latent space carries
+(`evaluation/channel.py`).
 """
 
 from __future__ import annotations
@@ -127,6 +124,7 @@ def _model_scorecard(
     reference: Rows | None,
     settings: dict[str, object],
 ) -> Scorecard:
+    from molvae.evaluation.channel import channel
     from molvae.evaluation.reconstruction import reconstruction
 
     hear: StageProgress = settings["progress"] or (lambda stage, done, total: None)  # type: ignore[assignment]
@@ -150,28 +148,7 @@ def _model_scorecard(
             values[f"exact_{kind}"] = found.exact
             if kind == "mean":
                 values["stereo_free_mean"], values["unencodable"] = found.stereo_free, float(found.unencodable)
-        values["rate"], values["active_units"] = channel(model, test)
+        carried = channel(model, test, seed=seed)
+        values |= {name: getattr(carried, name) for name in ("nll", "rate", "active_units")}
     about = {"model": model.name, "prior": prior or next(iter(model.priors), "normal"), "seed": seed, **card.about}
     return replace(card, values=values, about=about)
-
-
-def channel(model: Model, smiles: Sequence[str]) -> tuple[float, float]:
-    """(rate in nats a molecule, active units) of a model on molecules; those it cannot encode are left out.
-
-    Raises DataError if it can encode none of them.
-    """
-    import torch
-
-    from molvae.datasets import TokenTable
-    from molvae.models.sequence_vae import active_units
-
-    table = TokenTable.from_rows([ids for ids, _ in model.encode_ids(smiles) if ids])
-    if not len(table):
-        raise DataError(f"{model.name} can encode none of the {len(smiles):,} molecules of the test set.")
-    rate, means = 0.0, []
-    with torch.inference_mode():
-        for rows in table.lengths.argsort(stable=True).split(512):
-            inferred = model.vae.infer(table.batch(rows).to(model.vae.device))
-            rate += float(inferred.kl.sum())
-            means.append(inferred.mean.cpu())
-    return rate / len(table), float(active_units(torch.cat(means)) if len(table) > 1 else 0)

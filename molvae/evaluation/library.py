@@ -134,7 +134,7 @@ def library_scorecard(
     faults.update(f"filtered: {reason.split(':')[0]}" for reason in made.filtered if reason)
 
     # 3. What it is beside the other set.
-    values |= _distances(made, other, hear)
+    values |= distances(made, other, hear)
     reasons: dict[str, str] = {}
     values["kl_score"] = kl_score(kl) if kl else math.nan
     values["fcd"] = values["fcd_score"] = math.nan
@@ -195,7 +195,11 @@ def _ring_system_novelty(made: Profile, known: Known | None) -> float:
     return len(systems - seen) / len(systems) if systems and seen is not None else math.nan
 
 
-def _distances(made: Profile, other: Profile | None, hear: StageProgress) -> dict[str, float]:
+def distances(made: Profile, other: Profile | None, hear: StageProgress) -> dict[str, float]:
+    """SNN, fragments, scaffolds and the Wasserstein distances of two sets by their names in MEASURES; NaN without the other.
+
+    hear: told of the stages that take long.
+    """
     names = ("snn", "fragments", "scaffolds", *(f"w_{name}" for name in PROPERTIES))
     if other is None:
         return dict.fromkeys(names, math.nan)
@@ -260,4 +264,4 @@ def _stage(hear: StageProgress, name: str) -> Callable[[int, int], None]:
     return lambda done, total: hear(name, done, total)
 
 
-__all__ = ["SAMPLE", "Known", "Rows", "StageProgress", "library_scorecard"]
+__all__ = ["SAMPLE", "Known", "Rows", "StageProgress", "distances", "library_scorecard"]

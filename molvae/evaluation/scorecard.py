@@ -49,7 +49,8 @@ MEASURES: dict[str, Measure] = {
     "exact_sample": Measure("come back exactly from a sample of the posterior", HIGHER),
     "stereo_free_mean": Measure("come back from the mean, stereo aside", HIGHER),
     "unencodable": Measure("test molecules the model cannot encode, counted as misses", LOWER),
-    "rate": Measure("KL of the posterior from N(0, I), nats a molecule"),
+    "nll": Measure("what a sample of the posterior leaves untold, nats a molecule", LOWER),
+    "rate": Measure("KL of the posterior from the model's own prior, nats a molecule"),
     "active_units": Measure("latent dimensions whose posterior mean varies (variance above 0.01)"),
 }  # fmt: skip
 
