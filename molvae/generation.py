@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 from molvae import exploration
 from molvae.checkpoint import Checkpoint, find, molecule_hashes
 from molvae.checkpoint import load as load_checkpoint
+from molvae.conditioning import check_guidance, standardise
 from molvae.datasets import TokenTable
 from molvae.derivation import derive_strings, encode_strings
 from molvae.errors import ConfigError, nearest
@@ -89,6 +91,8 @@ class Model:
         self.grammar = Grammar(self.vocabulary) if constrained and self.vocabulary.spelling == "marks" else None
         self._directed = {i for i, token in enumerate(self.vocabulary.tokens) if "/" in token or "\\" in token}
         self.latent_size = self.vae.latent_tokens * self.vae.latent_size
+        self._condition: Tensor | None = None
+        self._guidance = 1.0
 
     # -- molecules to latents
 
@@ -175,7 +179,14 @@ class Model:
                 rows = write_consistent(self.vae, latents, beams, grammar=self.grammar)
             else:
                 rows = write(
-                    self.vae, latents, temperature=temperature, top_p=top_p, generator=generator, grammar=self.grammar
+                    self.vae,
+                    latents,
+                    temperature=temperature,
+                    top_p=top_p,
+                    generator=generator,
+                    grammar=self.grammar,
+                    condition=None if self.vae.unconditional else self._condition,
+                    guidance=self._guidance,
                 )
             yield strings(self.vocabulary, rows)
 
@@ -201,6 +212,26 @@ class Model:
 
     # -- the prior
 
+    def conditioned(self, condition: Mapping[str, float], guidance: float = 1.0) -> Model:
+        """The same model asked for molecules with some properties, values in their own units: {"logP": 2.5, "QED": 0.9}.
+
+        Its language prior is told them, and decodes as before. A model that has none is told them where it decodes: a latent
+        that holds the whole molecule leaves a condition little to say there.
+        guidance: 1 writes as the model was trained to; more pulls harder towards the condition (`models/guidance.py`).
+        Raises ConfigError for a model without conditions, an unknown property, a value that is no finite number or outside
+        of what the model was trained on, and a guidance below 0.
+        """
+        if not self.vae.conditions:
+            raise ConfigError(
+                f"{self.name or 'this model'} cannot be conditioned on properties. Train one that can: --model cvae, with "
+                "[data] properties."
+            )
+        check_guidance(guidance)
+        asked = copy.copy(self)
+        asked._condition = torch.from_numpy(standardise(condition, self.card["properties"], self.name or "this model"))
+        asked._guidance = guidance
+        return asked
+
     @property
     def priors(self) -> list[str]:
         """The priors it has, the preferred one first; "language" if the decoder has learned to write without z."""
@@ -211,17 +242,17 @@ class Model:
         """(n, D) float32 draws from a prior: the preferred one, if none is named; "normal" is N(0, I).
 
         "language" draws strings from p(x | z = 0) at temperature 1 and gives their posterior means: the aggregated posterior
-        of the decoder as a language model. The other priors are densities over latents.
+        of the decoder as a language model. The other priors are densities over latents, which know nothing of a condition.
         """
         name = prior or next(iter(self.priors), "normal")
         generator = torch_stream(seed, "prior")
+        known = list(dict.fromkeys([*self.priors, "normal"]))
+        if name not in known:
+            raise ConfigError(f"{self.name} has no prior {name!r}.{nearest(name, known)} It has: {', '.join(known)}.")
+        if self._condition is not None and self.vae.unconditional and name != "language":
+            raise ConfigError(f"prior {name!r} cannot be conditioned on properties. Leave the prior out, or use 'language'.")
         if name == "normal":
             return self.vae.sample_prior(n, generator).flatten(1).cpu().numpy()
-        if name not in self.priors:
-            known = [*self.priors, "normal"]
-            raise ConfigError(
-                f"{self.name} has no prior {name!r}.{nearest(name, known)} It has: {', '.join(dict.fromkeys(known))}."
-            )
         if name == "language":
             return self._encode_table(TokenTable.from_rows(self._language_rows(n, generator)), False, seed).numpy()
         return self.checkpoint.priors[name].sample(n, generator).numpy()
@@ -235,7 +266,10 @@ class Model:
         rows: list[list[int]] = []
         while len(rows) < n:
             wanted = min(BATCH, n - len(rows))
-            written = write(self.vae, None, temperature=1.0, generator=generator, copies=wanted, grammar=self.grammar)
+            asked = {"condition": self._condition, "guidance": self._guidance}
+            written = write(
+                self.vae, None, temperature=1.0, generator=generator, copies=wanted, grammar=self.grammar, **asked
+            )
             drawn = [ids for ids in ([i for i in row if i not in (PAD, EOS)] for row in written.tolist()) if ids]
             rows += [ids for ids in drawn if self.grammar is None or self._directions_hold(ids)]
         return rows
@@ -244,11 +278,23 @@ class Model:
         return self._directed.isdisjoint(ids) or self.vocabulary.decode(ids).faithful
 
     def sample(
-        self, n: int, *, seed: int = 0, prior: str | None = None, temperature: float = 0.0, top_p: float = 1.0
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        prior: str | None = None,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        condition: Mapping[str, float] | None = None,
+        guidance: float = 1.0,
     ) -> list[Decoded]:
-        """n molecules from the prior, none left out: unfaithful and invalid ones are marked, not hidden."""
-        z = self.sample_latents(n, seed=seed, prior=prior)
-        return self.decode(z, temperature=temperature, top_p=top_p, seed=child_seed(seed, "sample"))
+        """n molecules from the prior, none left out: unfaithful and invalid ones are marked, not hidden.
+
+        condition, guidance: as in `conditioned`.
+        """
+        asked = self.conditioned(condition, guidance) if condition else self
+        z = asked.sample_latents(n, seed=seed, prior=prior)
+        return asked.decode(z, temperature=temperature, top_p=top_p, seed=child_seed(seed, "sample"))
 
     def is_training_molecule(self, smiles: Sequence[str]) -> np.ndarray:
         """(N,) bool: whether each canonical SMILES was in the training set (by hash)."""

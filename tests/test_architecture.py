@@ -32,6 +32,7 @@ LAYERS = (
     (
         "training",
         "candidates",
+        "conditioning",
         "exploration",
         "generation",
         "preparation",

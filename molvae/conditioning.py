@@ -1,0 +1,85 @@
+"""Conditions: property values that molecules are asked to have, read from text, checked, and compared with what came out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from molvae.errors import ConfigError, nearest
+
+EXAMPLE = "logP=2.5,QED=0.9"
+
+
+def read_condition(text: str) -> dict[str, float]:
+    """A condition from text: NAME=VALUE, several separated by commas. Raises ConfigError for anything else."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and value):
+            raise ConfigError(f"condition {part.strip()!r} is not of the form NAME=VALUE, for example {EXAMPLE}.")
+        if name in found:
+            raise ConfigError(f"the condition names {name} twice. Give one value.")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise ConfigError(f"condition {name} = {value!r} is not a number.") from None
+    return found
+
+
+def standardise(condition: Mapping[str, float], scales: Mapping[str, Mapping[str, float]], model: str) -> np.ndarray:
+    """(1, P) float32 standardised values in the order of `scales`, NaN where nothing is asked.
+
+    scales: by property name the mean, standard deviation, lowest and highest value that the model was trained on.
+    model: what it is called. Raises ConfigError for a property that it does not know, and for a value that is no finite
+    number or outside of what it has seen.
+    """
+    row = np.full((1, len(scales)), np.nan, np.float32)
+    for name, value in condition.items():
+        if name not in scales:
+            raise ConfigError(
+                f"{model} cannot be conditioned on {name!r}.{nearest(name, scales)} It knows: {', '.join(scales)}."
+            )
+        scale = scales[name]
+        if isinstance(value, str | bool) or not math.isfinite(value):
+            raise ConfigError(f"condition {name} = {value} is not a finite number.")
+        if not scale["low"] <= value <= scale["high"]:
+            raise ConfigError(
+                f"condition {name} = {value:g} is outside of what {model} was trained on, "
+                f"{scale['low']:.4g} to {scale['high']:.4g}."
+            )
+        row[0, list(scales).index(name)] = (value - scale["mean"]) / scale["sd"]
+    return row
+
+
+def check_guidance(guidance: float) -> None:
+    """Raise ConfigError unless `guidance` is a finite number, 0 or more."""
+    if not (math.isfinite(guidance) and guidance >= 0.0):
+        raise ConfigError(f"guidance is {guidance}; give a finite number from 0 (unasked) on, such as 2.")
+
+
+@dataclass(frozen=True)
+class Achieved:
+    """One property of molecules that were asked for.
+
+    target: what was asked.  mean: of the molecules.  mae: mean absolute error against the target. All in the property's own
+    unit; the last two are NaN where there are no molecules.
+    """
+
+    target: float
+    mean: float
+    mae: float
+
+
+def achieved(columns: Mapping[str, Sequence[Any]], condition: Mapping[str, float]) -> dict[str, Achieved]:
+    """By property of the condition, target against achieved over the molecules of a table with these columns."""
+    found = {}
+    for name, target in condition.items():
+        values = np.asarray(columns[name], float)
+        known = values[~np.isnan(values)]
+        mean, mae = (float(known.mean()), float(np.abs(known - target).mean())) if len(known) else (math.nan, math.nan)
+        found[name] = Achieved(float(target), mean, mae)
+    return found
