@@ -171,6 +171,8 @@ class Model:
             raise ConfigError(
                 "beams choose the most consistent string: leave temperature at 0 and top_p at 1, or beams at 0."
             )
+        if beams and self._condition is not None:
+            raise ConfigError("beams look for a latent's own string, whatever its properties: leave them at 0, or ask for none.")
         points = torch.from_numpy(z).repeat_interleave(n, 0)
         for batch, part in enumerate(points.split(BATCH)):
             latents = part.view(len(part), self.vae.latent_tokens, self.vae.latent_size)
@@ -185,7 +187,7 @@ class Model:
                     top_p=top_p,
                     generator=generator,
                     grammar=self.grammar,
-                    condition=None if self.vae.unconditional else self._condition,
+                    condition=self._condition,
                     guidance=self._guidance,
                 )
             yield strings(self.vocabulary, rows)
@@ -215,8 +217,8 @@ class Model:
     def conditioned(self, condition: Mapping[str, float], guidance: float = 1.0) -> Model:
         """The same model asked for molecules with some properties, values in their own units: {"logP": 2.5, "QED": 0.9}.
 
-        Its language prior is told them, and decodes as before. A model that has none is told them where it decodes: a latent
-        that holds the whole molecule leaves a condition little to say there.
+        The decoder is told them wherever it writes: in the language prior, and beside latents, where a latent that holds the
+        whole molecule leaves them little to say. So ask for them with the language prior (`unconditional` above 0).
         guidance: 1 writes as the model was trained to; more pulls harder towards the condition (`models/guidance.py`).
         Raises ConfigError for a model without conditions, an unknown property, a value that is no finite number or outside
         of what the model was trained on, and a guidance below 0.
@@ -242,15 +244,13 @@ class Model:
         """(n, D) float32 draws from a prior: the preferred one, if none is named; "normal" is N(0, I).
 
         "language" draws strings from p(x | z = 0) at temperature 1 and gives their posterior means: the aggregated posterior
-        of the decoder as a language model. The other priors are densities over latents, which know nothing of a condition.
+        of the decoder as a language model. The other priors are densities over latents, and know nothing of conditions.
         """
         name = prior or next(iter(self.priors), "normal")
         generator = torch_stream(seed, "prior")
         known = list(dict.fromkeys([*self.priors, "normal"]))
         if name not in known:
             raise ConfigError(f"{self.name} has no prior {name!r}.{nearest(name, known)} It has: {', '.join(known)}.")
-        if self._condition is not None and self.vae.unconditional and name != "language":
-            raise ConfigError(f"prior {name!r} cannot be conditioned on properties. Leave the prior out, or use 'language'.")
         if name == "normal":
             return self.vae.sample_prior(n, generator).flatten(1).cpu().numpy()
         if name == "language":
