@@ -172,7 +172,9 @@ class Model:
                 "beams choose the most consistent string: leave temperature at 0 and top_p at 1, or beams at 0."
             )
         if beams and self._condition is not None:
-            raise ConfigError("beams look for a latent's own string, whatever its properties: leave them at 0, or ask for none.")
+            raise ConfigError(
+                "beams look for a latent's own string, whatever its properties: leave them at 0, or ask for none."
+            )
         points = torch.from_numpy(z).repeat_interleave(n, 0)
         for batch, part in enumerate(points.split(BATCH)):
             latents = part.view(len(part), self.vae.latent_tokens, self.vae.latent_size)
