@@ -10,9 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from molvae.chem import ALERT_CATALOGUES, Mol, alerts, problems, property_named
+from molvae.chem import ALERT_CATALOGUES, Mol, alerts, parse, problems, property_named
 from molvae.errors import ConfigError, nearest
-from molvae.processes import begin_worker
 from molvae.tokens import Decoded, Vocabulary
 
 FILTER_NAMES = ("sane", "alerts", *ALERT_CATALOGUES)
@@ -147,17 +146,12 @@ def _kind(reason: str) -> str:
     return re.sub(r"^\d+ (of \d+ )?", "", reason.split(":")[0])
 
 
-_plan: Plan | None = None  # of a worker process, set once when it starts
+def examine_share(job: tuple[Plan, Sequence[str]]) -> list[Candidate]:
+    """`examine`, as a job for a worker process."""
+    return examine(*job)
 
 
-def begin(plan: Plan) -> None:
-    """Give a worker process its plan."""
-    global _plan
-    begin_worker()
-    _plan = plan
-
-
-def examine_share(strings: Sequence[str]) -> list[Candidate]:
-    """`examine` by the plan of this worker process."""
-    assert _plan is not None, "a worker is given its plan when it starts"
-    return examine(_plan, strings)
+def prepare(properties: Sequence[str]) -> None:
+    """Load what the properties need, as a first job for a worker process."""
+    for name in properties:
+        property_named(name).function(parse("CCO"))

@@ -10,16 +10,17 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from molvae.candidates import Candidate, Plan, begin, examine, examine_share, read_filters
+from molvae.candidates import Candidate, Plan, examine, examine_share, prepare, read_filters
 from molvae.chem import property_named
 from molvae.errors import ConfigError
+from molvae.processes import begin_worker
 from molvae.randomness import child_seed
 from molvae.tables import write_table
 
@@ -144,35 +145,36 @@ def generate(
         property_named(name)
     limit = 50 * n + 5000 if max_draws is None else max_draws
     wanted = read_filters(filters)
-    if isinstance(model, str | os.PathLike):
-        from molvae.generation import load
+    with _started(workers, properties) as pool:
+        if isinstance(model, str | os.PathLike):
+            from molvae.generation import load  # torch: while the workers load RDKit
 
-        model = load(model)
-    order = Plan(model.vocabulary, tuple(wanted), tuple(properties), model.ring_systems or None, keep_unfaithful)
+            model = load(model)
+        order = Plan(model.vocabulary, tuple(wanted), tuple(properties), model.ring_systems or None, keep_unfaithful)
+        stages = ["drawn", "valid", *([] if keep_unfaithful else ["faithful"])]
+        stages += [*(["unique"] if unique else []), *(["novel"] if novel else []), *map(str, wanted)]
+        funnel = Funnel(stages)
+        kept: list[Candidate] = []
+        seen: set[str] = set()
 
-    stages = ["drawn", "valid", *([] if keep_unfaithful else ["faithful"])]
-    stages += [*(["unique"] if unique else []), *(["novel"] if novel else []), *map(str, wanted)]
-    funnel = Funnel(stages)
-    kept: list[Candidate] = []
-    seen: set[str] = set()
+        def draw(block: int, size: int) -> list[str]:
+            z = model.sample_latents(size, seed=child_seed(seed, "library", block), prior=prior)
+            return model.write(z, temperature=temperature, top_p=top_p, seed=child_seed(seed, "library", block, "decode"))
 
-    def draw(block: int, size: int) -> list[str]:
-        z = model.sample_latents(size, seed=child_seed(seed, "library", block), prior=prior)
-        return model.write(z, temperature=temperature, top_p=top_p, seed=child_seed(seed, "library", block, "decode"))
+        def is_enough(n_waiting: int) -> bool:
+            """Whether what is drawn already will do, if the share that passes stays as it was."""
+            drawn = funnel.left["drawn"]
+            return len(kept) + n_waiting * (len(kept) / drawn if drawn else 1.0) >= n
 
-    def is_enough(n_waiting: int) -> bool:
-        """Whether what is drawn already will do, if the share that passes stays as it was."""
-        drawn = funnel.left["drawn"]
-        return len(kept) + n_waiting * (len(kept) / drawn if drawn else 1.0) >= n
-
-    with _stream(draw, order, limit, workers, is_enough) as candidates:
-        for candidate in candidates:
-            if _passes(candidate, funnel, seen, model.is_training_molecule if novel else None, unique):
-                kept.append(candidate)
-                if progress and (len(kept) % 50 == 0 or len(kept) == n):
-                    progress(len(kept), n)
-            if len(kept) == n:
-                break
+        candidates = _examined(draw, order, limit, pool, workers, is_enough)
+        with closing(candidates):
+            for candidate in candidates:
+                if _passes(candidate, funnel, seen, model.is_training_molecule if novel else None, unique):
+                    kept.append(candidate)
+                    if progress and (len(kept) % 50 == 0 or len(kept) == n):
+                        progress(len(kept), n)
+                if len(kept) == n:
+                    break
     columns: dict[str, list[Any]] = {"smiles": [c.smiles for c in kept]}
     if keep_unfaithful:
         columns["faithful"] = [c.faithful for c in kept]
@@ -221,28 +223,41 @@ def _shortfall(n: int, n_kept: int, funnel: Funnel) -> str:
 
 
 @contextmanager
-def _stream(
-    draw: Callable[[int, int], list[str]], plan: Plan, limit: int, workers: int, is_enough: Callable[[int], bool]
-) -> Iterator[Iterator[Candidate]]:
-    """Candidates in the order in which they are drawn, at most `limit`; what was drawn ahead is dropped on leaving."""
+def _started(workers: int, properties: Sequence[str]) -> Iterator[ProcessPoolExecutor | None]:
+    """A pool whose workers are loading what they need; None for no workers. What was drawn ahead is dropped on leaving."""
     if not workers:
-        yield (one for _, strings in _blocks(draw, limit) for part in _shares(strings) for one in examine(plan, part))
+        yield None
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin, initargs=(plan,))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin_worker)
     try:
-        yield _pooled(pool, _blocks(draw, limit), _AHEAD * workers, is_enough)
+        for _ in range(workers):
+            pool.submit(prepare, properties)
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _pooled(
-    pool: ProcessPoolExecutor, blocks: Iterator[tuple[int, list[str]]], ahead: int, is_enough: Callable[[int], bool]
+def _examined(
+    draw: Callable[[int, int], list[str]],
+    plan: Plan,
+    limit: int,
+    pool: ProcessPoolExecutor | None,
+    workers: int,
+    is_enough: Callable[[int], bool],
 ) -> Iterator[Candidate]:
-    """Draw while the workers are busy, at most `ahead` jobs more than they have done, and no more than will be enough."""
+    """At most `limit` candidates in the order in which they are drawn.
+
+    With workers, the network draws while they are busy: at most `_AHEAD` jobs a worker more than they have done, and no
+    more than will be enough.
+    """
     waiting: deque[Future[list[Candidate]]] = deque()
-    for _, strings in blocks:
-        waiting.extend(pool.submit(examine_share, part) for part in _shares(strings))
-        while waiting and (waiting[0].done() or len(waiting) > ahead or is_enough(_SHARE * len(waiting))):
+    for strings in _blocks(draw, limit):
+        for part in _shares(strings):
+            if pool is None:
+                yield from examine(plan, part)
+            else:
+                waiting.append(pool.submit(examine_share, (plan, part)))
+        while waiting and (waiting[0].done() or len(waiting) > _AHEAD * workers or is_enough(_SHARE * len(waiting))):
             yield from waiting.popleft().result()
     while waiting:
         yield from waiting.popleft().result()
@@ -252,10 +267,10 @@ def _shares(strings: Sequence[str]) -> Iterator[Sequence[str]]:
     return (strings[i : i + _SHARE] for i in range(0, len(strings), _SHARE))
 
 
-def _blocks(draw: Callable[[int, int], list[str]], limit: int) -> Iterator[tuple[int, list[str]]]:
+def _blocks(draw: Callable[[int, int], list[str]], limit: int) -> Iterator[list[str]]:
     block = drawn = 0
     while drawn < limit:
         size = min(_FIRST_BLOCK << min(block, 16), _LARGEST_BLOCK)
-        yield block, draw(block, size)[: limit - drawn]
+        yield draw(block, size)[: limit - drawn]
         drawn += size
         block += 1

@@ -19,10 +19,13 @@ def leave_room(workers: int) -> None:
 
     With a thread on every core, the threads that wait for each other (they spin) take the time of the workers.
     """
-    if workers:
-        import torch
-
-        torch.set_num_threads(max(1, n_cores() // 2))
+    if not workers:
+        return
+    threads = max(1, n_cores() // 2)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+    else:  # torch reads it when it is imported; to import it here would keep the workers waiting
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 
 def load_model(model: str, n: int = 0, *, constrained: bool = True, device: str = "auto") -> Any:

@@ -10,6 +10,7 @@ Any encoder goes with any decoder. Shapes: B rows, T tokens, V vocabulary, H sta
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -105,26 +106,30 @@ class GRUEncoder(nn.Module):
         return pool(x.transpose(0, 1), mask)
 
     def _read(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """`forward` without gradients: the longest rows first, so that padding costs nothing, and the gates of each token
-        looked up in a table of all tokens."""
+        """`forward` without gradients: the longest rows first, so that padding costs nothing, the gates of each token looked
+        up in a table of all tokens, and no more of the last layer kept than what is pooled."""
         order = mask.sum(1).argsort(descending=True, stable=True)
         ids, mask = ids[order], mask[order]
         back = reversal(mask)
         counts, flip = mask.sum(0).tolist(), back.t()[..., None]
         h = torch.zeros(len(ids), self.hidden, device=ids.device)
+        *inner, last = zip(self.forward_layers, self.backward_layers, strict=True)
         x = None
-        for layers in zip(self.forward_layers, self.backward_layers, strict=True):
-            read = []
-            for layer, way in zip(layers, (ids, ids.gather(1, back)), strict=True):
-                if x is None:
-                    tokens, rows = layer.input_gates(self.embedding.weight), way.t()
-                    read.append(layer.run(lambda t, n, g=tokens, r=rows: g.index_select(0, r[t, :n]), counts, h))
-                else:
-                    gates = layer.input_gates(x if way is ids else x.gather(0, flip.expand_as(x)))
-                    read.append(layer.run(lambda t, n, g=gates: g[t, :n], counts, h))
-            x = torch.cat([read[0], read[1].gather(0, flip.expand_as(read[1]))], -1)
-        assert x is not None, "there is a layer"
-        return pool(x.transpose(0, 1), mask)[order.argsort()]
+
+        def gates(layer: GRULayer, is_ahead: bool) -> Callable[[int, int], Tensor]:
+            if x is None:
+                tokens, rows = layer.input_gates(self.embedding.weight), (ids if is_ahead else ids.gather(1, back)).t()
+                return lambda t, n: tokens.index_select(0, rows[t, :n])
+            read = layer.input_gates(x if is_ahead else x.gather(0, flip.expand_as(x)))
+            return lambda t, n: read[t, :n]
+
+        for ahead, behind in inner:
+            backward = behind.run(gates(behind, False), counts, h)
+            x = torch.cat([ahead.run(gates(ahead, True), counts, h), backward.gather(0, flip.expand_as(backward))], -1)
+        mean, largest, first, final = last[0].pooled(gates(last[0], True), counts, h)
+        back_mean, back_largest, back_final, back_first = last[1].pooled(gates(last[1], False), counts, h)
+        pooled = [mean, back_mean, largest, back_largest, first, back_first, final, back_final]  # as `pool` has them
+        return torch.cat(pooled, -1)[order.argsort()]
 
 
 @DECODERS.register("gru")

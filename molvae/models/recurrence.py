@@ -126,6 +126,22 @@ class GRULayer(nn.Module):
             outputs[t, :n] = h = self.step(gates(t, n), h[:n])
         return outputs
 
+    def pooled(self, gates: Callable[[int, int], Tensor], counts: Sequence[int], h: Tensor) -> tuple[Tensor, ...]:
+        """Mean, maximum, first and last of each row's states, (B, H) each; parameters as in `run`.
+
+        The states themselves are not kept: moving them about took more time than computing them.
+        """
+        h = self.step(gates(0, counts[0]), h[: counts[0]])
+        total, largest, first, last = h.clone(), h.clone(), h, h.clone()
+        lengths = h.new_ones(len(h), 1)
+        for t, n in enumerate(counts[1:], 1):
+            h = self.step(gates(t, n), h[:n])
+            total[:n] += h
+            torch.maximum(largest[:n], h, out=largest[:n])
+            last[:n] = h
+            lengths[:n] += 1
+        return total / lengths, largest, first, last
+
     def step(self, gates: Tensor, h: Tensor) -> Tensor:
         """One step without a sequence: h (B, H) -> (B, H). gates: (B, 3H) input and row gates added up; overwritten."""
         products = F.linear(h, self.gru.weight_hh_l0, self.gru.bias_hh_l0)

@@ -68,6 +68,20 @@ def test_rows_that_end_early_are_left_out():
         assert not ours[t, n:].any()
 
 
+def test_pooling_sees_the_states_of_each_row_and_no_more():
+    layer, reference = pair(0)
+    x, context, h = inputs(0)
+    lengths = torch.tensor([7, 5, 3][: len(h)] + [1] * (len(h) - 3))
+    counts = [int((lengths > t).sum()) for t in range(7)]
+    with torch.no_grad():
+        gates, states = layer.input_gates(x), run_reference(reference, x, context, h)
+        pooled = layer.pooled(lambda t, n: gates[t, :n].clone(), counts, h)
+    for row, n in enumerate(lengths.tolist()):
+        own = states[:n, row]
+        for ours, theirs in zip(pooled, (own.mean(0), own.amax(0), own[0], own[-1]), strict=True):
+            torch.testing.assert_close(ours[row], theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_one_step_at_a_time_equals_the_sequence():
     layer, _ = pair()
     x, context, h = inputs()
