@@ -1,6 +1,6 @@
 """What latents tell of properties: `molvae probe` on ZINC250k test rows, ESOL and lipophilicity.
 
-    python benchmarks/probe.py --data FOLDER                     # four minutes on one core
+    python benchmarks/probe.py --data FOLDER                     # five minutes on one core
 
 FOLDER holds ZINC250k and its split, and `esol.csv.gz` and `lipo.csv.gz` (MoleculeNet, Wu et al. 2018). logP, QED, SA, TPSA
 and MW are computed for random test rows; descriptors contain these, but for SA, so their figures say nothing there. A
