@@ -20,6 +20,8 @@ _VERBS = {
     "decompress": "molvae.uses.compression",
     "probe": "molvae.uses.probing",
     "latent_map": "molvae.uses.latent_map",
+    "augment": "molvae.uses.augmentation",
+    "disentangle": "molvae.uses.disentanglement",
 }
 
 __all__ = ["__version__", *_VERBS]

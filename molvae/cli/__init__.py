@@ -45,6 +45,8 @@ for verb in (
     uses.compress,
     uses.decompress,
     uses.probe,
+    uses.augment,
+    uses.disentangle,
     models.doctor,
 ):
     app.command()(verb)

@@ -1,5 +1,6 @@
 """`molvae ood`: what is foreign to a set of molecules. `molvae compress` and `decompress`: files of them, packed.
-`molvae probe`: what latents tell of a property. `molvae map`: a map of latents.
+`molvae probe`: what latents tell of a property. `molvae map`: a map of latents. `molvae augment`: more rows for a small
+data set. `molvae disentangle`: whether one coordinate means one property.
 """
 
 from __future__ import annotations
@@ -222,3 +223,110 @@ def map_(
     say(f"{len(drawn.smiles):,} molecules in {out}; {drawn.axes[0]}, {drawn.axes[1]}.")
     for reason, count in drawn.left_out.most_common(5):
         say(f"  {count:,} of {len(molecules):,} left out: {reason}")
+
+
+def augment(
+    data: Annotated[Path, typer.Argument(help="A table of labelled molecules: .csv, .tsv (each optionally .gz), .parquet.")],
+    label_col: Annotated[str, typer.Option(help="The column of the labels: numbers or text.")],
+    n: Annotated[int, typer.Option("-n", help="Neighbours of each molecule, at most.", min=1)] = 5,
+    similarity: Annotated[
+        float, typer.Option(help="The smallest to the molecule whose label is taken (Tanimoto, 0 to 1).")
+    ] = 0.5,
+    hold_out: Annotated[
+        Path | None, typer.Option(help="A file of molecules that no neighbour may be: the test set.")
+    ] = None,
+    shrink: Annotated[
+        float, typer.Option(help="Draw a neighbour's label to the mean: 0 not at all, 1 as its similarity is.")
+    ] = 0.0,
+    seed: Seed = 0,
+    model: ModelName = "zinc250k",
+    smiles_col: SmilesColumn = None,
+    out: Out = "-",
+) -> None:
+    """More rows for a small data set.
+
+    Each labelled molecule, and molecules near it in latent space with its label. Split first, by molecules, and augment the
+    training part only: a neighbour tells a test what its parent's label is.
+    """
+    from molvae.tables import format_of, read_molecules
+    from molvae.uses.augmentation import augment as run
+    from molvae.uses.augmentation import read_labels
+
+    if out != "-" and format_of(out) in (".smi", ".txt"):
+        raise ConfigError(f"{out} has no room for labels. Give -o NAME.csv, .tsv, .sdf or .parquet.")
+    if label_col in ("smiles", "parent", "similarity", "source"):
+        raise ConfigError(
+            f"{label_col!r} is a column of what is written, and cannot be the labels' name. Rename the column."
+        )
+    smiles, labels = read_labels(data, label_col, smiles_col)
+    held_out = read_molecules(hold_out).smiles if hold_out is not None else []
+    loaded = load_model(model, 8 * len(smiles))
+    with stages() as progress:
+        made = run(
+            smiles, labels, n=n, model=loaded, similarity=similarity, held_out=held_out, shrink=shrink, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    write_columns(
+        out,
+        {
+            "smiles": made.smiles,
+            label_col: made.labels,
+            "parent": made.parents,
+            "similarity": [round(value, 4) for value in made.similarity],
+            "source": made.sources,
+        },
+    )
+    n_input = len(made.smiles) - made.n_new
+    say(f"{n_input:,} molecules and {made.n_new:,} neighbours; {made.short:,} molecules have fewer than {n}.")
+    for reason, count in made.left_out.most_common():
+        say(f"  {count:,} rows left out: {reason}")
+    if made.unencodable:
+        say(f"  {made.unencodable:,} molecules have none: the model cannot encode them.")
+    if made.also_held_out:
+        say(f"molvae: {made.also_held_out:,} molecules of {data} are in {hold_out}, too. Take them out of one of the two.")
+
+
+def disentangle(
+    model: Annotated[str, typer.Argument(help="A shipped model, or the path of a trained one.")],
+    data: Annotated[
+        str, typer.Option("--data", help="Molecules: .smi, .csv, .tsv, .sdf, .parquet, or - for SMILES on stdin.")
+    ],
+    properties: Annotated[str, typer.Option(help="Properties to tell apart, with commas.")] = "logP,TPSA,MW,QED,SA,rings",
+    importance: Annotated[str, typer.Option(help="What DCI asks how important a coordinate is: lasso or forest.")] = "lasso",
+    bins: Annotated[int, typer.Option(help="Bins of mutual information.")] = 20,
+    rotations: Annotated[int, typer.Option(help="Random rotations to compare with.")] = 3,
+    seed: Seed = 0,
+    smiles_col: SmilesColumn = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write every property's figures to this .csv file.")
+    ] = None,
+) -> None:
+    """Whether one latent coordinate means one property.
+
+    MIG and DCI of latents against RDKit's properties, beside principal components, random rotations and fingerprints.
+    """
+    import numpy as np
+
+    from molvae.benchmark.tabulate import write_csv
+    from molvae.tables import read_molecules
+    from molvae.uses.disentanglement import disentangle as run
+
+    if out is not None and out.suffix.lower() != ".csv":
+        raise ConfigError(f"the figures are written as CSV, and {out} does not end so. Give -o NAME.csv.")
+    molecules = read_molecules(data, smiles_col)
+    loaded = load_model(model, len(molecules))
+    names = [name.strip() for name in properties.split(",") if name.strip()]
+    settings = {"importance": importance, "bins": bins, "rotations": rotations, "seed": seed}
+    with stages() as progress:
+        found = run(molecules.smiles, model=loaded, names=names, progress=progress, **settings)
+    if out is not None:
+        write_csv(out, [{"representation": one.representation, **row} for one in found.rows for row in one.by_property()])
+    say(f"{found.n:,} molecules, {len(found.rows[0].properties)} properties.")
+    for reason, count in found.left_out.most_common(5):
+        say(f"  {count:,} of {len(molecules):,} left out: {reason}")
+    lines = [
+        [one.representation, str(one.codes), f"{one.mig:.3f}", f"{one.disentanglement:.3f}",
+         f"{np.mean(one.completeness):.3f}", f"{np.mean(one.r2):.3f}"]
+        for one in found.rows
+    ]  # fmt: skip
+    print(plain_table(["representation", "codes", "MIG", "disentanglement", "completeness", "R2"], lines, left=(0,)))

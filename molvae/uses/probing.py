@@ -29,7 +29,7 @@ from molvae.generation import Model, load
 from molvae.processes import in_processes
 from molvae.randomness import child_seed, stream
 from molvae.splits import TEST, random_split, scaffold_split
-from molvae.tables import read_rows, stated_layout
+from molvae.tables import Layout, read_rows, stated_layout
 from molvae.uses.regression import gaussian_process, ridge, scaled
 
 SPLITS = ("scaffold", "random")
@@ -69,17 +69,9 @@ def read_labelled(path: str | os.PathLike[str], target: str, column: str | None 
 
     Of a molecule that occurs twice, the first row counts. Raises DataError if there is no such column, or no number in it.
     """
-    layout = stated_layout(path, column)
-    if layout.header is None:
-        raise ConfigError(f"{path} has no columns with names. Give a table: .csv, .tsv or .parquet.")
-    if target not in layout.header:
-        has = ", ".join(layout.header[:12])
-        raise DataError(
-            f"no column {target!r} in {path} (has: {has}).{nearest(target, layout.header)} Name it with --target."
-        )
     left_out: Counter[str] = Counter()
     values: dict[str, float] = {}
-    for row in read_rows(path, replace(layout, names=layout.header.index(target))):
+    for row in read_rows(path, label_layout(path, target, column)):
         smiles, value = canonical(row.text), number(row.name)
         if math.isnan(value):
             left_out["no number in the target's column"] += 1
@@ -92,6 +84,20 @@ def read_labelled(path: str | os.PathLike[str], target: str, column: str | None 
     if not values:
         raise DataError(f"no row of {path} has a molecule and a number in {target!r}. Check the column.")
     return Labelled(list(values), np.array(list(values.values())), left_out)
+
+
+def label_layout(path: str | os.PathLike[str], label: str, column: str | None, option: str = "--target") -> Layout:
+    """How to read a table of molecules (`column`) whose names are the values of the column `label`.
+
+    option: how the command line names it.  Raises DataError if there is none, ConfigError for a file without columns.
+    """
+    layout = stated_layout(path, column)
+    if layout.header is None:
+        raise ConfigError(f"{path} has no columns with names. Give a table: .csv, .tsv or .parquet.")
+    if label not in layout.header:
+        has = ", ".join(layout.header[:12])
+        raise DataError(f"no column {label!r} in {path} (has: {has}).{nearest(label, layout.header)} Name it with {option}.")
+    return replace(layout, names=layout.header.index(label))
 
 
 def probe(

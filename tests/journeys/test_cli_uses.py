@@ -1,4 +1,4 @@
-"""`molvae ood`, `compress` and `decompress` as their users meet them, and every mistake in a sentence."""
+"""The uses of latents as their users meet them on the command line, and every mistake in a sentence."""
 
 import csv
 import io
@@ -76,7 +76,7 @@ def test_molecules_are_packed_and_unpacked(molvae, tiny_model: Path, tmp_path: P
         (
             ("probe", "few.csv", "--target", "loqP"),
             1,
-            "no column 'loqP' in few.csv (has: smiles, logP). Did you mean 'logP'?",
+            "no column 'loqP' in few.csv (has: smiles, logP, name, none). Did you mean 'logP'?",
         ),
         (("probe", "few.csv", "--target", "logP", "--model", "TINY"), 1, "only 3 molecules have a value and can be encoded"),
         (("probe", "few.csv", "--target", "smiles"), 1, "no row of few.csv has a molecule and a number in 'smiles'"),
@@ -91,6 +91,32 @@ def test_molecules_are_packed_and_unpacked(molvae, tiny_model: Path, tmp_path: P
         ),
         (("map", "few.smi", "-o", "map.png", "--method", "umap", "--model", "TINY"), 2, "no method 'umap'"),
         (("map", "few.smi", "-o", "map.png", "--model", "TINY"), 1, "only 3 of 3 molecules can be encoded"),
+        (("augment", "nowhere.csv", "--label-col", "y"), 1, "no file nowhere.csv"),
+        (("augment", "few.smi", "--label-col", "y"), 2, "few.smi has no columns with names"),
+        (("augment", "few.csv", "--label-col", "loqP"), 1, "Did you mean 'logP'? Name it with --label-col"),
+        (("augment", "few.csv", "--label-col", "smiles"), 2, "'smiles' is a column of what is written"),
+        (("augment", "few.csv", "--label-col", "logP", "-o", "more.smi"), 2, "more.smi has no room for labels"),
+        (("augment", "few.csv", "--label-col", "logP", "-o", "more.xlsx"), 2, "more.xlsx has no known ending"),
+        (("augment", "few.csv", "--label-col", "logP", "--hold-out", "nowhere.smi"), 1, "no file nowhere.smi"),
+        (("augment", "few.csv", "--label-col", "logP", "--similarity", "2", "--model", "TINY"), 2, "similarity 2.0"),
+        (("augment", "few.csv", "--label-col", "name", "--shrink", "1", "--model", "TINY"), 2, "only numbers can be shrunk"),
+        (
+            ("augment", "few.csv", "--label-col", "none", "--model", "TINY"),
+            1,
+            "none of the 3 rows has a molecule and a label",
+        ),
+        (
+            ("augment", "few.csv", "--label-col", "logP", "--similarity", "0.999", "--model", "TINY"),
+            1,
+            "no molecule with a similarity of 0.999 was found near any input",
+        ),
+        (("disentangle", "nowhere", "--data", "few.smi"), 1, "no checkpoint 'nowhere'"),
+        (("disentangle", "TINY", "--data", "nowhere.smi"), 1, "no file nowhere.smi"),
+        (("disentangle", "TINY", "--data", "few.smi"), 1, "only 3 of 3 molecules can be encoded. Give 200 or more"),
+        (("disentangle", "TINY", "--data", "few.smi", "-o", "figures.xlsx"), 2, "the figures are written as CSV"),
+        (("disentangle", "TINY", "--data", "few.smi", "--properties", "logP,loqP"), 2, "Did you mean 'logP'"),
+        (("disentangle", "TINY", "--data", "few.smi", "--properties", "logP"), 2, "give two properties or more"),
+        (("disentangle", "TINY", "--data", "few.smi", "--importance", "x"), 2, "no importance 'x'"),
         (("decompress", "nowhere"), 1, "cannot read nowhere"),
         (("decompress", "few.smi"), 1, "few.smi was not written by `molvae compress`"),
         (("decompress", "few.smi", "-o", "new.xlsx"), 2, "new.xlsx has no known ending"),
@@ -101,7 +127,9 @@ def test_a_mistake_is_one_sentence(
     molvae, tiny_model: Path, detector: Path, tmp_path: Path, arguments: tuple[object, ...], code: int, sentence: str
 ) -> None:
     (tmp_path / "few.smi").write_text("\n".join(SMILES[:3]) + "\n")
-    (tmp_path / "few.csv").write_text("smiles,logP\n" + "".join(f"{text},{i}\n" for i, text in enumerate(SMILES[:3])))
+    (tmp_path / "few.csv").write_text(
+        "smiles,logP,name,none\n" + "".join(f"{s},{i},m{i},\n" for i, s in enumerate(SMILES[:3]))
+    )
     named = {"TINY": tiny_model, "DETECTOR": detector}
     found, out, err = molvae(*(named.get(a, a) if isinstance(a, str) else a for a in arguments))
     assert (found, out) == (code, ""), err
@@ -150,3 +178,60 @@ def test_a_map_as_a_picture_and_as_a_page(molvae, tiny_model: Path, tmp_path: Pa
     assert molvae("map", "table.csv", "--color", "activity", "-o", "map.html", "--model", tiny_model).code == 0
     page = (tmp_path / "map.html").read_text()
     assert '"ids":["m0","m1"' in page and '"values":[0.0,1.0,2.0' in page
+
+
+def test_a_small_set_is_augmented(molvae, tmp_path: Path) -> None:
+    lines = [f"{text},{('active', 'inactive')[i % 2]}" for i, text in enumerate(SMILES[:15])]
+    (tmp_path / "table.csv").write_text("\n".join(["SMILES,class", *lines, "C1CC,active", "CCO,"]) + "\n")
+    command = ("augment", "table.csv", "--label-col", "class", "-n", 2, "--similarity", "0.4")
+    code, out, err = molvae(*command)
+    assert code == 0, err
+    found = rows(out)
+    assert list(found[0]) == ["smiles", "class", "parent", "similarity", "source"]
+    own = {row["smiles"]: row["class"] for row in found if row["source"] == "input"}
+    assert own == {Chem.CanonSmiles(text): ("active", "inactive")[i % 2] for i, text in enumerate(SMILES[:15])}
+    new = [row for row in found if row["source"] == "latent"]
+    assert new and all(row["class"] == own[row["parent"]] and 0.4 <= float(row["similarity"]) <= 1 for row in new)
+    assert not {row["smiles"] for row in new} & set(own)
+    assert f"15 molecules and {len(new)} neighbours" in err
+    assert "1 rows left out: not a valid SMILES" in err and "1 rows left out: no label" in err
+    # A held-out molecule is nobody's neighbour; one that is in both files is told.
+    (tmp_path / "test.smi").write_text(f"{new[0]['smiles']}\n{SMILES[4]}\n")
+    code, out, err = molvae(*command, "--hold-out", "test.smi", "-o", "more.tsv")
+    assert (code, out) == (0, ""), err
+    assert "1 molecules of table.csv are in test.smi, too" in err
+    written = list(csv.DictReader((tmp_path / "more.tsv").open(), delimiter="\t"))
+    assert new[0]["smiles"] not in {row["smiles"] for row in written} and len(written) > 15
+
+
+def test_numbers_stay_numbers(molvae, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("smiles,y\n" + "".join(f"{text},{i}\n" for i, text in enumerate(SMILES[:15])))
+    command = ("augment", "table.csv", "--label-col", "y", "-n", 1, "--similarity", "0.4")
+    code, out, err = molvae(*command, "--shrink", 1)
+    assert code == 0, err
+    shrunk = [row for row in rows(out) if row["source"] == "latent"]
+    for row in shrunk:
+        parent = [Chem.CanonSmiles(text) for text in SMILES[:15]].index(row["parent"])
+        assert float(row["y"]) == pytest.approx(7 + float(row["similarity"]) * (parent - 7), abs=1e-3)
+    assert shrunk and [row["y"] for row in rows(out) if row["source"] == "input"] == [str(i) for i in range(15)]
+
+
+def test_disentanglement_is_measured(molvae, tmp_path: Path) -> None:
+    # Two hundred molecules or more are asked for: the drugs, and the same with a longer beginning.
+    some = [f"{beginning}{text}" for beginning in ("", "C", "CC") for text in SMILES]
+    (tmp_path / "drugs.smi").write_text("\n".join(["C1CC", *some]) + "\n")
+    command = ("disentangle", "zinc250k", "--data", "drugs.smi", "--properties", "logP,rings,MW", "--rotations", 1)
+    code, out, err = molvae(*command, "-o", "figures.csv")
+    assert code == 0, err
+    assert "3 properties." in err and "left out: not a valid SMILES" in err
+    header, *table = [line.split() for line in out.splitlines()]
+    assert header[-4:] == ["MIG", "disentanglement", "completeness", "R2"]
+    assert [line[0] for line in table] == ["latents", "pca", "rotation", "ecfp4"]
+    found = rows((tmp_path / "figures.csv").read_text())
+    assert [(row["representation"], row["property"]) for row in found] == [
+        (name, p) for name in ("latents", "pca", "rotation 1", "ecfp4 pca") for p in ("logP", "rings", "MW")
+    ]
+    for line, name in zip(table, ("latents", "pca", "rotation 1", "ecfp4 pca"), strict=True):
+        of = [row for row in found if row["representation"] == name]
+        for i, column in zip((-4, -3, -2, -1), ("mig", "disentanglement", "completeness", "r2"), strict=True):
+            assert float(line[i]) == pytest.approx(sum(float(row[column]) for row in of) / 3, abs=6e-4)
