@@ -1,5 +1,6 @@
 """Fixtures and stand-ins for all tests; its place puts this folder on the import path, for `from fakes import ...`."""
 
+import os
 import signal
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,10 @@ TINY = {
     },
     "training": {"molecules": 4000, "batch_size": 32, "warmup": 20, "learning_rate": 3e-3, "evaluate_every": 4000},
 }
+
+# Read when torch is imported, here and in the programs that tests start. There is a test process a core: threads that wait
+# for each other on a core that is taken make small networks ten times slower.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # A shell that starts the tests in the background makes every child deaf to Ctrl-C; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,17 +58,6 @@ def molvae(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     return run
 
 
-@pytest.fixture
-def one_thread():  # type: ignore[no-untyped-def]
-    """Small networks on a busy machine: threads that wait for each other cost more than they save."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of a model trained for a few seconds on data/example.smi: it knows little, but everything works."""
@@ -96,19 +90,15 @@ SMALL = {
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of a small model trained on a hundred drugs, with property heads and randomised input; it knows most
     of them by heart. Do not write to it."""
-    import torch
     from drugs import SMILES
 
     from molvae import experiment
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("models") / "small"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "FITTED", ("normal", "gaussian", "mixture"))  # a learned prior takes minutes
         patch.setattr(experiment, "PRIOR_SAMPLES", 50)
         experiment.train([*SMILES, "CCO.Cl", "not a molecule"], out, config=SMALL, device="cpu")
-    torch.set_num_threads(threads)
     return out
 
 

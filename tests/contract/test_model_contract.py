@@ -71,10 +71,7 @@ def losses(model, batch, player="vae"):
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
 def trained(request, data, tmp_path_factory):
     """A model of each kind, trained on the 64 molecules alone."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     model = fit(build(request.param, data.vocabulary), Examples(data.table), TRAINING, tmp_path_factory.mktemp("fit"))
-    torch.set_num_threads(threads)
     return request.param, model
 
 

@@ -18,7 +18,6 @@ from molvae.tokens import BOS, EOS, PAD
 V, NAN = 9, math.nan
 IDS = torch.tensor([[BOS, 3, 4, 5, EOS], [BOS, 8, EOS, PAD, PAD], [BOS, 6, 7, EOS, PAD]])
 SIZES = {"gru": {"hidden": 16, "embedding": 8}, "transformer": {"width": 16, "heads": 2, "layers": 2}}
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(name="cvae", decoder="gru", **settings):

@@ -34,13 +34,11 @@ from molvae.training import (
 from molvae.training_record import CollapseWatch, Record
 
 TESTS = Path(__file__).parents[1]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def uninterrupted_run(tmp_path_factory):
     """State file and weights of the program's training without a stop."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("whole")
     model = fit(*build(), SETTINGS, folder)
     return load_file(folder / "state.safetensors"), model.state_dict()

@@ -23,7 +23,6 @@ from molvae.training import fit
 from molvae.training_step import Passes, out_of_memory
 
 TESTS = Path(__file__).parents[1]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def assert_close(found: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
