@@ -9,13 +9,14 @@ and fits the priors anew. `language` is the decoder alone: nearly as many parame
 about one molecule in a hundred, of which no figure is taken.
 
 `measure` reads run directories and checkpoints, one row a model and prior. Reconstruction is greedy, on all 24,887 test rows
-of the GDSS split, by isomeric canonical SMILES and without stereo; nll, rate and active units on the same rows. Each prior
-draws 10,000 molecules, decoded greedily: `normal` is N(0, I), or the prior the variant was trained with (`own`); `language`
-draws strings without z and encodes them; `strings` are such strings themselves, with no latent space in between;
-`posteriors` are posterior samples of 10,000 training molecules, the ceiling of every learned prior. Beside them the perfect
-sampler (those training molecules) and n-gram models. FCDs are to all test rows: with stereo (GDSS), and stripped from both
-sides. MOSES's figures are to the same rows. Rows that the file has already are not measured again; each is written when it
-is done. What others have published stands in results/published_generation.csv.
+of the GDSS split, by isomeric canonical SMILES and without stereo; nll, rate and active units on the same rows; of models of
+codes how many of the codes are used, and the bits of a molecule under codes that are equally likely and under the learned
+prior. Each prior draws 10,000 molecules, decoded greedily: `normal` is N(0, I), or the prior the variant was trained with
+(`own`); `language` draws strings without z and encodes them; `strings` are such strings themselves, with no latent space in
+between; `posteriors` are posterior samples of 10,000 training molecules, the ceiling of every learned prior. Beside them
+stand the perfect sampler (those training molecules) and n-gram models. FCDs are to all test rows: with stereo (GDSS), and
+stripped from both sides. MOSES's figures are to the same rows. What the file has already is not measured again; each row is
+written when it is done. What others have published stands in results/published_generation.csv.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import statistics
 import tempfile
@@ -33,15 +35,17 @@ from pathlib import Path
 import numpy as np
 from common import RESULTS, Split, data_option, provenance, run_script, show_progress, table, write_csv, zinc_split
 from sample_sets import Reference, Samples, compared, known_to, ngrams, perfect_sampler, rates, rows_of
+from torch import Tensor
 from train_zinc250k import CONFIG, learn, training_options
 
 from molvae.checkpoint import find
 from molvae.config import override, read_toml
 from molvae.datasets import tokenise
 from molvae.errors import ConfigError
-from molvae.evaluation.channel import channel
+from molvae.evaluation.channel import channel, code_usage
 from molvae.evaluation.reconstruction import reconstruction
 from molvae.generation import Model, load, pick_device
+from molvae.models.priors.codes import nearest_codes
 from molvae.models.sequence_vae import SequenceVAE
 from molvae.randomness import torch_stream
 
@@ -53,10 +57,12 @@ VARIANTS: dict[str, list[str]] = {
     "info_vae": ["model.name=info_vae"],
     "tc_vae": ["model.name=tc_vae"],
     "aae": ["model.name=aae"],
+    "vae_gan": ["model.name=vae_gan"],
     "ladder_vae": ["model.name=ladder_vae", "model.levels=4"],
     "nvae": ["model.name=nvae", "model.latent=120"],  # 10 positions of 12 numbers
     "fsq_vae": ["model.name=fsq_vae", "model.latent=48", *CODES],  # 12 codes of 1,000
     "vq_vae": ["model.name=vq_vae", "model.codes=256", "model.parts=16", *CODES],
+    "cvae": ["model.name=cvae", 'data.properties=["logP", "QED", "SA", "MW", "TPSA"]'],
     "language": [
         "data.recombined=0",  # these are for the autoencoder
         "model.unconditional=0.99",
@@ -191,7 +197,24 @@ def latent_figures(model: Model, test: Sequence[str], seed: int) -> Row:
         report = show_progress(f"{model.name}: reconstruction from the {kind}")
         result = reconstruction(model, test, sample=kind == "sample", seed=seed, progress=report)
         found |= {f"exact_{kind}": result.exact, f"stereo_free_{kind}": result.stereo_free}
-    return found | {key: getattr(carried, key) for key in ("nll", "rate", "active_units", "language_nll")}
+    found |= {key: getattr(carried, key) for key in ("nll", "rate", "active_units", "language_nll")}
+    return found | code_figures(model, carried.means)
+
+
+def code_figures(model: Model, latents: Tensor) -> Row:
+    """How much of its codebook a model of codes uses, and the bits of a molecule's codes: all equally likely, and under the
+    learned prior."""
+    vectors = model.vae.code_vectors()
+    if vectors is None:
+        return {}
+    numbers = nearest_codes(latents, vectors.cpu())
+    used, perplexity = code_usage(numbers, len(vectors))
+    found: Row = {"codes": len(vectors), "codes_used": used, "code_perplexity": perplexity}
+    found["code_bits_uniform"] = numbers.shape[1] * math.log2(len(vectors))
+    if "codes" in model.checkpoint.priors:
+        log_p = model.checkpoint.priors["codes"].log_prob(latents)
+        found["code_bits_learned"] = -float(log_p.double().mean()) / math.log(2)
+    return found
 
 
 def sets_of(model: Model, split: Split, options: argparse.Namespace) -> dict[str, Callable[[], Samples]]:

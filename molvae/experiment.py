@@ -124,7 +124,8 @@ def train(
             model.checkpoint.ring_systems |= frozenset(r for text in start.known for r in ring_systems(parse(text)))
             model.ring_systems = model.checkpoint.ring_systems
             own = torch.arange(len(start.known))
-            fit_priors(start.checkpoint, start.training.table.select(own), seed, FITTED)
+            of_codes = ("codes",) if start.checkpoint.model.code_vectors() is not None else ()
+            fit_priors(start.checkpoint, start.training.table.select(own), seed, (*FITTED, *of_codes))
             if base:
                 model.card["fine_tuning"] = fine_tuning.report(base, model, start.known, start.held, tuning, seed, out)
             save(out / "checkpoint", start.checkpoint)
@@ -314,6 +315,7 @@ def fit_priors(checkpoint: Checkpoint, table: TokenTable, seed: int, names: Sequ
     latents = torch.from_numpy(np.ascontiguousarray(Model(checkpoint)._encode_table(table, False, seed).numpy()))
     for name in names:
         prior = PRIORS.build(name)
+        prior.codebook = checkpoint.model.code_vectors()
         prior.fit(latents, seed)
         checkpoint.priors[name] = prior
 

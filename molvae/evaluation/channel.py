@@ -72,6 +72,17 @@ def channel(model: Model, smiles: Sequence[str], *, seed: int = 0) -> Channel:
     )
 
 
+def code_usage(numbers: torch.Tensor, codes: int) -> tuple[float, float]:
+    """(share of the codes that occur at any place, perplexity): how much of a codebook molecules use.
+
+    numbers: (n, P) int64, which of the `codes` each of P parts is. The perplexity exp(-sum_k p_k ln p_k) of a part is the
+    number of codes that would be used as evenly; it is averaged over the parts, and at most the number of codes.
+    """
+    shares = torch.stack([part.bincount(minlength=codes) for part in numbers.t()]).double() / len(numbers)
+    perplexities = torch.special.entr(shares).sum(1).exp()
+    return float((shares.sum(0) > 0).double().mean()), float(perplexities.mean())
+
+
 def _encodable(model: Model, smiles: Sequence[str]) -> TokenTable:
     table = TokenTable.from_rows([ids for ids, _ in model.encode_ids(smiles) if ids])
     if not len(table):

@@ -37,6 +37,7 @@ class FSQVAE(SequenceVAE):
         with torch.no_grad():
             # Or all molecules begin on the middle values, and those that share a code never part: 40 of 64 learned, not 64.
             self.bottleneck.weight.mul_(4.0)
+        self.levels = levels
         counts = torch.tensor(levels, dtype=torch.float32).repeat(self.latent_size // len(levels))
         self.register_buffer("counts", counts, persistent=False)
 
@@ -68,6 +69,11 @@ class FSQVAE(SequenceVAE):
         whole = (self.counts // 2).cpu()
         drawn = (torch.rand(n, 1, self.latent_size, generator=generator) * self.counts.cpu()).floor()
         return ((drawn - whole) / whole).to(self.device)
+
+    def code_vectors(self) -> Tensor:
+        """(C, d) float32 the grid of one code, C the product of the d levels."""
+        values = [(torch.arange(count) - count // 2) / (count // 2) for count in self.levels]
+        return torch.cartesian_prod(*values).view(-1, len(self.levels))
 
     def bits(self) -> float:
         """Bits that a molecule's code takes."""

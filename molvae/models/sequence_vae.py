@@ -157,6 +157,10 @@ class SequenceVAE(nn.Module):
         """(B, P) the property values that the decoder is told while training, or None if it is told none."""
         return None
 
+    def code_vectors(self) -> Tensor | None:
+        """(C, d) float32 the vectors that latents are made of, K * D / d of them side by side; None where they are not."""
+        return None
+
     def kl(self, mean: Tensor, log_var: Tensor) -> Tensor:
         """(B, K * D) KL(q(z|x) || N(0, I)) by dimension, in nats (Kingma & Welling 2014, appendix B)."""
         return 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).flatten(1)

@@ -110,6 +110,10 @@ class VQVAE(SequenceVAE):
         number = torch.randint(len(self.codebook), (n, self.parts), generator=generator).to(self.device)
         return self.codebook[number].view(n, 1, self.latent_size)
 
+    def code_vectors(self) -> Tensor:
+        """(C, d) float32 the codebook."""
+        return self.codebook
+
     def _nearest(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Numbers (B parts,) and vectors (B, 1, D) of the codes nearest to the parts of z (B, 1, D)."""
         parts = z.detach().reshape(-1, self.codebook.shape[1])

@@ -8,7 +8,7 @@ from drugs import SMILES
 from torch.distributions import Normal, kl_divergence
 
 from molvae.errors import DataError
-from molvae.evaluation.channel import channel
+from molvae.evaluation.channel import channel, code_usage
 from molvae.randomness import torch_stream
 from molvae.tokens import BOS, EOS
 
@@ -42,6 +42,13 @@ def test_molecules_that_cannot_be_encoded_do_not_count(small_model):
     assert both.n == 1 and both.nll == channel(small_model, [SMILES[3]], seed=5).nll
     with pytest.raises(DataError, match="none of the 1 molecules"):
         channel(small_model, ["not a molecule"])
+
+
+def test_usage_of_a_codebook_by_hand():
+    numbers = torch.tensor([[0, 3], [1, 3], [0, 3], [1, 3]])
+    used, perplexity = code_usage(numbers, 6)
+    assert used == pytest.approx(3 / 6)
+    assert perplexity == pytest.approx((2 + 1) / 2)  # two codes evenly, and one alone
 
 
 def posterior(model, smiles):

@@ -8,7 +8,9 @@ import torch
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
+from molvae.errors import ConfigError
 from molvae.models.priors.base import PRIORS
+from molvae.models.priors.codes import nearest_codes
 from molvae.randomness import torch_stream
 
 
@@ -100,3 +102,35 @@ def test_the_flow_learns_a_density_that_no_gaussian_has():
     # The other direction, on the flow's own samples: it puts no mass where there is none.
     assert float((prior.log_prob(z[:200]) - true.log_prob(z[:200])).mean()) < 0.15
     assert float((z[:, 0] > 0.5).float().mean()) == pytest.approx(float((latents[:, 0] > 0.5).float().mean()), abs=0.05)
+
+
+def test_codes_are_those_that_parts_are_nearest_to():
+    codebook = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.0, -1.0]])
+    latents = torch.tensor([[0.1, -0.2, 0.9, 0.4], [2.0, -1.0, 0.0, 0.4]])
+    assert nearest_codes(latents, codebook).tolist() == [[0, 1], [2, 0]]
+    assert nearest_codes(latents[:0], codebook).shape == (0, 2)
+
+
+def test_a_prior_over_codes_learns_what_follows_what():
+    """A Markov chain over four codes: the prior comes near its entropy, which no independent codes reach."""
+    generator = torch_stream(8)
+    follows = torch.tensor([[0.05, 0.9, 0.05, 0.0], [0.0, 0.1, 0.8, 0.1], [0.7, 0.0, 0.0, 0.3], [0.5, 0.5, 0.0, 0.0]])
+    chain = [torch.multinomial(torch.full((4400, 4), 0.25), 1, generator=generator)[:, 0]]
+    for _ in range(5):
+        chain.append(torch.multinomial(follows[chain[-1]], 1, generator=generator)[:, 0])
+    numbers, codebook = torch.stack(chain, 1), torch.randn(4, 3, generator=generator)
+    prior = PRIORS.build("codes", {"embedding": 8, "hidden": 32, "steps": 300})
+    prior.codebook = codebook
+    prior.fit(codebook[numbers[:4000]].flatten(1), 0)
+    fresh = numbers[4000:]
+    true = math.log(0.25) + follows[fresh[:, :-1], fresh[:, 1:]].log().sum(1)
+    assert float((true - prior.log_prob(codebook[fresh].flatten(1))).mean()) < 0.12  # nats, of about 4.6
+    drawn = nearest_codes(prior.sample(2000, torch_stream(9)), codebook)
+    for before in range(4):
+        after = torch.bincount(drawn[:, 1:][drawn[:, :-1] == before], minlength=4).double()
+        np.testing.assert_allclose(after / after.sum(), follows[before], atol=0.05)
+
+
+def test_a_prior_over_codes_is_not_for_other_latents(latents):
+    with pytest.raises(ConfigError, match="for models of codes"):
+        PRIORS.build("codes").fit(latents, 0)

@@ -17,6 +17,10 @@ class Prior(ABC):
     """A density over flat latents (D,). Its state is a table of tensors, so that it is saved without pickle."""
 
     tensors: dict[str, Tensor]
+    #: Whether it is of codes: of latents made of the vectors of a codebook, which is to be set before it is fitted.
+    needs_codebook = False
+    #: (C, d) float32, the vectors; P of them side by side are a latent of D = P d numbers.
+    codebook: Tensor | None = None
 
     @abstractmethod
     def fit(self, latents: Tensor, seed: int) -> None:
@@ -28,4 +32,4 @@ class Prior(ABC):
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
-        """z (N, D) -> (N,) log density in nats."""
+        """z (N, D) -> (N,) log density in nats; of a prior of codes the log probability."""

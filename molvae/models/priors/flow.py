@@ -6,7 +6,6 @@ sigma_min = 0; a sample is noise carried from t = 0 to 1 along v. Second stage o
 
 from __future__ import annotations
 
-import logging
 import math
 from itertools import pairwise
 
@@ -16,9 +15,8 @@ from torch.nn import functional as F
 
 from molvae.models.precision import autocast
 from molvae.models.priors.base import PRIORS, Prior
-from molvae.randomness import child_seed, torch_stream
-
-log = logging.getLogger(__name__)
+from molvae.models.priors.learning import learn
+from molvae.randomness import torch_stream
 
 FREQUENCIES = 32
 TIME_WIDTH = 64
@@ -52,29 +50,16 @@ class Flow(Prior):
         mean, scale = latents.mean(0), latents.std(0).clamp(min=1e-3)
         data = (latents - mean) / scale
         weights = self._first_weights(latents.shape[1], torch_stream(seed, "flow", "weights"))
-        averaged = {k: v.detach().clone() for k, v in weights.items()}
-        optimizer = torch.optim.AdamW(weights.values(), self.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-        generator = torch.Generator()
-        steps = min(self.steps, max(100, math.ceil(self.epochs * len(data) / BATCH)))
-        for step in range(steps):
-            generator.manual_seed(child_seed(seed, "flow", step))
+
+        def loss(generator: torch.Generator) -> Tensor:
             x1 = data[torch.randint(len(data), (BATCH,), generator=generator)]
             x0 = torch.randn(x1.shape, generator=generator)
             t = torch.rand(len(x1), 1, generator=generator)
             with autocast(data.device, "auto"):
-                loss = (velocity(weights, (1 - t) * x0 + t * x1, t) - (x1 - x0)).float().square().mean()
-            optimizer.param_groups[0]["lr"] = (
-                self.learning_rate * min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / steps))
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                decay = min(0.999, (1 + step) / (10 + step))
-                for name, value in weights.items():
-                    averaged[name].lerp_(value, 1 - decay)
-            if step % 500 == 0:
-                log.info("flow prior: step %d of %d, loss %.4f", step, steps, float(loss.detach()))
+                return (velocity(weights, (1 - t) * x0 + t * x1, t) - (x1 - x0)).float().square().mean()
+
+        steps = min(self.steps, max(100, math.ceil(self.epochs * len(data) / BATCH)))
+        averaged = learn(weights, loss, steps=steps, learning_rate=self.learning_rate, seed=seed, name="flow")
         self.tensors = {**averaged, "mean": mean, "scale": scale}
 
     def _first_weights(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
