@@ -41,8 +41,7 @@ class AdversarialAutoencoder(SequenceVAE):
 
     def players(self) -> dict[str, Iterable[nn.Parameter]]:
         """The autoencoder and its critic."""
-        of_critic = {id(p) for p in self.critic.parameters()}
-        return {"vae": [p for p in self.parameters() if id(p) not in of_critic], CRITIC: list(self.critic.parameters())}
+        return two_players(self, self.critic)
 
     def losses(
         self, batch: Batch, step: int, player: str, generator: torch.Generator, rows: slice = slice(None)
@@ -62,3 +61,9 @@ class AdversarialAutoencoder(SequenceVAE):
     def regularisers(self, inferred: Inferred, generator: torch.Generator) -> dict[str, Tensor]:
         """`adversarial`: what it costs that the critic knows the latents."""
         return {"adversarial": self.adversarial * F.softplus(-self.critic(inferred.z.flatten(1))[:, 0]).mean()}
+
+
+def two_players(model: nn.Module, critic: nn.Module) -> dict[str, Iterable[nn.Parameter]]:
+    """The parameters of a model without those of its critic, and those of the critic, which is one of its parts."""
+    of_critic = {id(p) for p in critic.parameters()}
+    return {"vae": [p for p in model.parameters() if id(p) not in of_critic], CRITIC: list(critic.parameters())}

@@ -7,9 +7,10 @@ import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from molvae.errors import ConfigError
+from molvae.models.decoding import write
 from molvae.models.info_vae import squared_mmd
 from molvae.models.ladder_vae import kl_normals
-from molvae.models.sequence_vae import MODELS, Batch
+from molvae.models.sequence_vae import MODELS, Batch, SequenceVAE
 from molvae.models.tc_vae import total_correlation
 from molvae.randomness import torch_stream
 from molvae.tokens import BOS, EOS, PAD
@@ -73,6 +74,17 @@ def test_finite_scalars_lie_on_their_levels():
     assert float(rate.detach()) == pytest.approx(4 * math.log(40), rel=1e-5)
 
 
+@pytest.mark.parametrize(("name", "settings"), [("fsq_vae", {"levels": [3, 4]}), ("vq_vae", {"codes": 12, "parts": 4})])
+def test_latents_of_codes_are_made_of_the_code_vectors(name, settings):
+    model = build(name, **settings)
+    vectors = model.code_vectors()
+    assert vectors.shape == (12, 2) and len(vectors.unique(dim=0)) == 12
+    with torch.no_grad():
+        z = torch.cat([model.infer(IDS).z, model.sample_prior(300, torch_stream(0))]).view(-1, 2)
+    assert float(torch.cdist(z, vectors).min(1).values.max()) < 1e-5
+    assert build("vae").code_vectors() is None
+
+
 def test_vectors_are_the_nearest_of_the_codebook_and_the_codebook_follows():
     model = build("vq_vae", codes=6, parts=4, dead=0.0, decay=0.5).train()
     before, counts = model.codebook.clone(), model.counts.clone()
@@ -108,6 +120,64 @@ def test_the_critic_learns_from_its_own_turn_alone():
         p = [torch.sigmoid(model.critic(z.flatten(1))[:, 0]) for z in (prior, model.infer(IDS, noise).z)]
     by_hand = -(p[0].log().mean() + (1 - p[1]).log().mean()) / 2
     assert float(terms["loss"].detach()) == pytest.approx(float(by_hand), rel=1e-4)
+
+
+@pytest.fixture
+def gan():
+    """A VAE-GAN whose VAE hears its critic from the first step, and of which every molecule is judged."""
+    return build("vae_gan", begin=0, every=1, critic=7, adversarial=0.5).eval()
+
+
+def test_the_critic_of_strings_learns_from_molecules_and_from_decodes_of_the_prior(gan):
+    terms = gan.losses(Batch(IDS), 0, "critic", torch_stream(0))
+    terms["loss"].backward()
+    assert all(p.grad is not None for p in gan.critic.parameters())
+    assert all(p.grad is None for p in gan.decoder.parameters())
+    with torch.no_grad():
+        written = write(gan, torch.randn(3, 1, 8, generator=torch_stream(0)), max_length=64)
+        p = [judgements(gan, [row[row != PAD] for row in rows]) for rows in (IDS[:, 1:], written)]
+    by_hand = -(p[0].log().mean() + (1 - p[1]).log().mean()) / 2
+    assert float(terms["loss"].detach()) == pytest.approx(float(by_hand), rel=1e-4)
+    right = torch.cat([p[0] > 0.5, p[1] < 0.5]).float().mean()
+    assert float(terms["accuracy"]) == pytest.approx(float(right))
+
+
+def judgements(gan, strings):
+    """What the critic gives each string of tokens, read alone and without padding, for being a molecule."""
+    hot = [torch.nn.functional.one_hot(ids, V).float()[None] for ids in strings]
+    return torch.cat([torch.sigmoid(gan.critic(one, torch.ones(1, one.shape[1], dtype=torch.bool))) for one in hot])
+
+
+def test_the_decoder_hears_the_critic_of_strings(gan):
+    z = torch.randn(3, 1, 8, generator=torch_stream(1))
+    strings, inside = gan.soft(z)
+    written = write(gan, z, max_length=64)[:, : strings.shape[1]]
+    torch.testing.assert_close(strings.detach(), torch.nn.functional.one_hot(written, V).float(), atol=1e-6, rtol=0)
+    assert torch.equal(inside, written != PAD)
+    gan.zero_grad()
+    terms = gan.losses(Batch(IDS), 0, "vae", torch_stream(2))
+    plain = SequenceVAE.losses(gan, Batch(IDS), 0, "vae", torch_stream(2))
+    assert float(terms["loss"] - plain["loss"]) == pytest.approx(0.5 * float(terms["adversarial"].detach()), rel=1e-3)
+    terms["adversarial"].backward()
+    assert float(gan.decoder.head.weight.grad.abs().max()) > 0
+    assert gan.encoder.embedding.weight.grad is None  # draws of the prior have no encoder behind them
+    gan.begin = 1
+    assert "adversarial" not in gan.losses(Batch(IDS), 0, "vae", torch_stream(2))
+
+
+@pytest.mark.parametrize("player", ["vae", "critic"])
+def test_parts_of_a_batch_add_up_to_what_the_critic_of_strings_makes_of_it(gan, player):
+    gan.every = 2  # the molecules 0 and 2: the second part has none
+    whole = gan.losses(Batch(IDS), 0, player, torch_stream(3))
+    parts = [gan.losses(Batch(IDS), 0, player, torch_stream(3), slice(i, i + 1)) for i in range(3)]
+    for name, value in whole.items():
+        torch.testing.assert_close(sum(part[name] for part in parts), value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"every": 0}, {"begin": -1}, {"adversarial": -0.1}])
+def test_a_critic_of_strings_that_cannot_be_is_refused(settings):
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        build("vae_gan", **settings)
 
 
 @pytest.mark.parametrize(("name", "settings"), [("ladder_vae", {"levels": 2}), ("nvae", {"scales": [1, 3], "groups": 1})])
