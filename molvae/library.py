@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from molvae.candidates import Candidate, Plan, examine, examine_share, prepare, read_filters
-from molvae.chem import property_named
+from molvae.chem import PROPERTIES, property_named
+from molvae.conditioning import Achieved, achieved
 from molvae.errors import ConfigError
 from molvae.processes import begin_worker
 from molvae.randomness import child_seed
@@ -76,12 +77,14 @@ class Library:
 
     columns: name -> values, `smiles` first, one row a molecule.  n_wanted: molecules asked for.  funnel: what was drawn and
     what was dropped.  statement: why there are fewer molecules than asked for; "" if there are not.
+    condition: the property values that the model was asked for, if it was.
     """
 
     columns: dict[str, list[Any]]
     n_wanted: int
     funnel: Funnel
     statement: str = ""
+    condition: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.smiles)
@@ -90,6 +93,11 @@ class Library:
     def smiles(self) -> list[str]:
         """Canonical isomeric SMILES."""
         return self.columns["smiles"]
+
+    @property
+    def achieved(self) -> dict[str, Achieved]:
+        """Target against achieved, by property of the condition; empty without one."""
+        return achieved(self.columns, self.condition)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the table in the format of the path's ending: .smi, .csv, .tsv, .sdf, .parquet (text also with .gz)."""
@@ -118,6 +126,8 @@ def generate(
     max_draws: int | None = None,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    condition: Mapping[str, float] | None = None,
+    guidance: float = 1.0,
 ) -> Library:
     """Draw molecules from a model's prior until n have passed every filter, or `max_draws` are drawn.
 
@@ -131,6 +141,8 @@ def generate(
     max_draws: 50 n + 5,000 by default.  workers: processes for the RDKit work; a script that uses them must call this under
     `if __name__ == "__main__":`. The molecules do not depend on their number, and those of a smaller n come first.
     progress: called with (molecules kept, n).
+    condition: property values to ask a conditional model for, in their own units, such as {"logP": 2.5}; each is a column,
+    too.  guidance: how hard it is pulled towards them; see `Model.conditioned`.
 
     Raises ConfigError for wrong settings, CheckpointError for a model that cannot be loaded.
 
@@ -141,8 +153,12 @@ def generate(
         raise ConfigError(f"n is {n}; ask for at least 1 molecule.")
     if temperature < 0 or not 0 < top_p <= 1:
         raise ConfigError(f"temperature is {temperature} and top_p {top_p}; give temperature >= 0 and 0 < top_p <= 1.")
+    if guidance != 1.0 and not condition:
+        raise ConfigError(f"guidance {guidance:g} pulls towards a condition, and none is given. Give one, such as logP=2.5.")
     for name in properties:
         property_named(name)
+    asked = dict(condition or {})
+    properties = tuple(dict.fromkeys([*properties, *(name for name in asked if name in PROPERTIES)]))
     limit = 50 * n + 5000 if max_draws is None else max_draws
     wanted = read_filters(filters)
     with _started(workers, properties) as pool:
@@ -150,6 +166,8 @@ def generate(
             from molvae.generation import load  # torch: while the workers load RDKit
 
             model = load(model)
+        if asked:
+            model = model.conditioned(asked, guidance)
         order = Plan(model.vocabulary, tuple(wanted), tuple(properties), model.ring_systems or None, keep_unfaithful)
         stages = ["drawn", "valid", *([] if keep_unfaithful else ["faithful"])]
         stages += [*(["unique"] if unique else []), *(["novel"] if novel else []), *map(str, wanted)]
@@ -180,7 +198,7 @@ def generate(
         columns["faithful"] = [c.faithful for c in kept]
     for name in properties:
         columns[name] = [c.properties[name] for c in kept]
-    return Library(columns, n, funnel, _shortfall(n, len(kept), funnel))
+    return Library(columns, n, funnel, _shortfall(n, len(kept), funnel), asked)
 
 
 def _passes(

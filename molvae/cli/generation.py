@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from molvae.cli.running import leave_room, load_model, n_cores, write_columns
-from molvae.cli.terminal import MISTAKE, progress_bar, say
+from molvae.cli.terminal import MISTAKE, plain_table, progress_bar, say
 from molvae.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -55,6 +55,12 @@ def generate(
         bool, typer.Option("--keep-unfaithful", help="Keep molecules that the SELFIES grammar had to repair.")
     ] = False,
     unconstrained: Unconstrained = False,
+    condition: Annotated[
+        str | None, typer.Option(help="Ask a conditional model for property values: logP=2.5,QED=0.9.")
+    ] = None,
+    guidance: Annotated[
+        float, typer.Option(help="How hard to pull towards the condition; 1 as trained, 2 or 3 harder.")
+    ] = 1.0,
     properties: Annotated[str | None, typer.Option(help="Columns: QED,logP,SA,...; none for SMILES only.")] = None,
     max_draws: Annotated[int | None, typer.Option(help="Draw at most so many; by default 50 N + 5,000.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes for the RDKit work; by default one a core.")] = None,
@@ -64,10 +70,12 @@ def generate(
     Exactly N that pass every filter, with their properties, or a statement why not.
     """
     from molvae import library
+    from molvae.conditioning import read_condition
     from molvae.tables import format_of, write_csv
 
     if out != "-":
         format_of(out)  # a wrong ending is told before the work, not after
+    asked = None if condition is None else read_condition(condition)
     columns = library.DEFAULT_PROPERTIES
     if properties is not None:
         columns = tuple(name.strip() for name in properties.split(",") if name.strip() not in ("", "none"))
@@ -90,9 +98,14 @@ def generate(
             max_draws=max_draws,
             workers=workers,
             progress=progress,
+            condition=asked,
+            guidance=guidance,
         )
     for line in made.funnel.lines():
         say(line)
+    if made.condition and len(made):
+        found = [[name, f"{of.target:g}", f"{of.mean:.4g}", f"{of.mae:.3g}"] for name, of in made.achieved.items()]
+        say(plain_table(["asked for", "target", "mean", "mean absolute error"], found, left=(0,)))
     if out == "-":
         write_csv(sys.stdout, made.columns)
     else:
