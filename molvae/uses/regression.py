@@ -41,12 +41,13 @@ def ridge(train: np.ndarray, y: np.ndarray, test: np.ndarray, *, seed: int) -> n
     """(m,) predictions for test (m, D) from train (n, D) and y (n,). seed: which rows are held back to choose a."""
     held_back = np.zeros(len(y), bool)
     held_back[stream(seed, "ridge").permutation(len(y))[: max(1, len(y) // 5)]] = True
-    tried = _ridges(train[~held_back], y[~held_back], train[held_back], ALPHAS)
+    tried = ridges(train[~held_back], y[~held_back], train[held_back], ALPHAS)
     errors = [np.square(found - y[held_back]).mean() for found in tried]
-    return _ridges(train, y, test, (ALPHAS[int(np.argmin(errors))],))[0]
+    return ridges(train, y, test, (ALPHAS[int(np.argmin(errors))],))[0]
 
 
-def _ridges(train: np.ndarray, y: np.ndarray, test: np.ndarray, alphas: tuple[float, ...]) -> list[np.ndarray]:
+def ridges(train: np.ndarray, y: np.ndarray, test: np.ndarray, alphas: tuple[float, ...]) -> list[np.ndarray]:
+    """The (m,) predictions of ridge regression with each penalty."""
     mean, level = train.mean(0), y.mean()
     x, products = train - mean, (train - mean).T @ (train - mean)
     wanted, found = x.T @ (y - level), []
