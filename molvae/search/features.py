@@ -58,7 +58,7 @@ class FeatureBatch:
         found = {}
         for kind, matrix in self.counts.items():
             used = np.unique(matrix.indices)
-            found[kind] = used, matrix[:, used].T.toarray()
+            found[kind] = used, np.ascontiguousarray(matrix[:, used].T.toarray())  # or every product copies it first
         return found
 
     def take(self, rows: np.ndarray) -> FeatureBatch:
