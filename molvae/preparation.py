@@ -48,7 +48,8 @@ class DataSettings:
     counted (`molvae.spelling`).
     recombined: at most how many new molecules to make of halves of each given one (`molvae.recombination`). The autoencoder
     learns to copy them too, and the language model does not learn to write them.
-    properties: names of molvae.chem.PROPERTIES that heads learn to predict from the latent.
+    properties: names of molvae.chem.PROPERTIES that heads learn to predict from the latent, and that a `cvae` can be asked
+    for.
     randomise: the encoder reads a randomised SMILES half the time; the decoder always writes the canonical one
     (Bjerrum & Sattarov 2018, Biomolecules 8:131).
     """

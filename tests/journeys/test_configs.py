@@ -21,6 +21,7 @@ SMALL = {
         "model.latent=8", "model.encoder_settings={width=8,heads=2,layers=1}",
         "model.decoder_settings={width=8,heads=2,layers=1}",
     ],
+    "cvae": ["model.latent=8", "model.encoder_settings={hidden=8}", "model.decoder_settings={hidden=8}"],
     "fine_tune": ["fine_tuning.samples=20", "fine_tuning.replay=0.1"],
 }  # fmt: skip
 
