@@ -15,9 +15,10 @@ Heard = Callable[[int, Mapping[str, float]], None]
 
 LINES = 20  # lines in all where there is no terminal
 SHOWN = (
-    ("nll", "nll", "{:.2f}"), ("language_nll", "language nll", "{:.2f}"), ("rate", "rate", "{:.1f} nats"),
-    ("active_units", "active units", "{:.0f}"), ("exact_mean", "exact", "{:.1%}"), ("exact_sample", "sampled", "{:.1%}"),
-    ("prior_faithful", "prior faithful", "{:.1%}"), ("property_mse", "property mse", "{:.3f}"),
+    ("nll", "nll", "{:.2f}"), ("language_nll", "language nll", "{:.2f}"), ("conditional_nll", "conditional nll", "{:.2f}"),
+    ("rate", "rate", "{:.1f} nats"), ("active_units", "active units", "{:.0f}"), ("exact_mean", "exact", "{:.1%}"),
+    ("exact_sample", "sampled", "{:.1%}"), ("prior_faithful", "prior faithful", "{:.1%}"),
+    ("property_mse", "property mse", "{:.3f}"),
 )  # fmt: skip
 
 
