@@ -131,13 +131,15 @@ def methods(
     yield "unconditional", "", lambda condition: Drawn(condition, free.values, free.shares)
 
     picked = stream(seed, "conditional pool").permutation(len(train))[: args.pool]
-    pool = measured([text for text in (canonical(train[i]) for i in picked.tolist()) if text], workers)
+    smiles = [text for text in (canonical(train[i]) for i in picked.tolist()) if text]
+    pool = measured(smiles, workers)
     sd = np.nanstd(pool, 0)
 
     def nearest(condition: Condition) -> Drawn:
         target = np.array([condition.get(name, math.nan) for name in ALONE])
         best = np.nansum(((pool - target) / sd) ** 2, 1).argsort(kind="stable")[:n]
-        return Drawn(condition, pool[best], {"faithful": 1.0, "novel": 0.0, "unique": 1.0})
+        unique = len({smiles[i] for i in best}) / len(best)
+        return Drawn(condition, pool[best], {"faithful": 1.0, "novel": 0.0, "unique": unique})
 
     yield "nearest", "", nearest
 
