@@ -8,15 +8,16 @@
 and fits the priors anew. `language` is the decoder alone: nearly as many parameters as the whole VAE, and z hidden but for
 about one molecule in a hundred, of which no figure is taken.
 
-`measure` reads run directories and checkpoints, one row a model and prior. Reconstruction is greedy, on all 24,887 test rows
-of the GDSS split, by isomeric canonical SMILES and without stereo; nll, rate and active units on the same rows; of models of
-codes how many of the codes are used, and the bits of a molecule under codes that are equally likely and under the learned
-prior. Each prior draws 10,000 molecules, decoded greedily: `normal` is N(0, I), or the prior the variant was trained with
-(`own`); `language` draws strings without z and encodes them; `strings` are such strings themselves, with no latent space in
-between; `posteriors` are posterior samples of 10,000 training molecules, the ceiling of every learned prior. Beside them
-stand the perfect sampler (those training molecules) and n-gram models. FCDs are to all test rows: with stereo (GDSS), and
-stripped from both sides. MOSES's figures are to the same rows. What the file has already is not measured again; each row is
-written when it is done. What others have published stands in results/published_generation.csv.
+`measure` reads run directories and checkpoints, one row a model and prior. Reconstruction is greedy, on all 24,887 test
+rows of the GDSS split, by isomeric canonical SMILES and without stereo; nll, rate and active units on the same rows; the
+bound on -log p(x) by 50 importance samples on the first 1,000; of models of codes how many of the codes are used, and the
+bits of a molecule under codes that are equally likely and under the learned prior. Each prior draws 10,000 molecules,
+decoded greedily: `normal` is N(0, I), or the prior the variant was trained with (`own`); `language` draws strings without
+z and encodes them; `strings` are such strings themselves, with no latent space in between; `posteriors` are posterior
+samples of 10,000 training molecules, the ceiling of every learned prior. Beside them stand the perfect sampler (those
+training molecules) and n-gram models. FCDs are to all test rows: with stereo (GDSS), and stripped from both sides.
+MOSES's figures are to the same rows. What the file has already is not measured again; each row is written when it is
+done. What others have published stands in results/published_generation.csv.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from molvae.checkpoint import find
 from molvae.config import override, read_toml
 from molvae.datasets import tokenise
 from molvae.errors import ConfigError
-from molvae.evaluation.channel import channel, code_usage
+from molvae.evaluation.channel import channel, code_usage, importance_bound
 from molvae.evaluation.reconstruction import reconstruction
 from molvae.generation import Model, load, pick_device
 from molvae.models.priors.codes import nearest_codes
@@ -56,6 +57,7 @@ VARIANTS: dict[str, list[str]] = {
     "vae": [],
     "info_vae": ["model.name=info_vae"],
     "tc_vae": ["model.name=tc_vae"],
+    "vamp_vae": ["model.name=vamp_vae"],
     "aae": ["model.name=aae"],
     "vae_gan": ["model.name=vae_gan"],
     "ladder_vae": ["model.name=ladder_vae", "model.levels=4"],
@@ -73,6 +75,7 @@ VARIANTS: dict[str, list[str]] = {
         "model.kl_settings={beta = 0.0}",
     ],
 }
+IMPORTANCE, BOUNDED = 50, 1000  # samples of the bound on -log p(x), and test rows that it is measured on
 ONLY_LANGUAGE = 0.9  # a share of hidden z above which a model is measured as a language model and nothing else
 SHOWN = (
     "model",
@@ -198,6 +201,8 @@ def latent_figures(model: Model, test: Sequence[str], seed: int) -> Row:
         result = reconstruction(model, test, sample=kind == "sample", seed=seed, progress=report)
         found |= {f"exact_{kind}": result.exact, f"stereo_free_{kind}": result.stereo_free}
     found |= {key: getattr(carried, key) for key in ("nll", "rate", "active_units", "language_nll")}
+    report = show_progress(f"{model.name}: bound by {IMPORTANCE} samples")
+    found[f"bound_{IMPORTANCE}"] = importance_bound(model, test[:BOUNDED], IMPORTANCE, seed=seed, progress=report)
     return found | code_figures(model, carried.means)
 
 

@@ -58,6 +58,10 @@ class FSQVAE(SequenceVAE):
         grid, log_var = self.posterior(ids)
         return Inferred(grid, grid, log_var, self.counts.log().expand(len(grid), -1))
 
+    def log_ratio(self, inferred: Inferred) -> Tensor:
+        """(B,) minus the logarithm of the number of codes: q is sure of its code, and to p all are alike."""
+        return -inferred.kl.sum(1)
+
     def memory(self, z: Tensor) -> Tensor:
         """The grid points nearest to latents z (B, 1, D)."""
         whole = self.counts // 2

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from molvae.errors import ConfigError
-from molvae.models.sequence_vae import MODELS, Inferred, SequenceVAE
+from molvae.models.sequence_vae import MODELS, Inferred, SequenceVAE, log_normal
 
 
 @MODELS.register("ladder_vae")
@@ -69,6 +69,12 @@ class LadderVAE(SequenceVAE):
             mean, log_var = self._expected(level, torch.cat([noise.new_zeros(n, 0), *z], -1))
             z.append((mean + (0.5 * log_var).exp() * noise).detach())
         return torch.cat(z, -1)[:, None]
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """z (B, 1, D) -> (B,) log density, the sum of the levels' given those above them."""
+        parts = z.flatten(1).chunk(self.levels, -1)
+        above = [torch.cat([z.new_zeros(len(z), 0), *parts[:level]], -1) for level in range(self.levels)]
+        return sum(log_normal(part, *self._expected(level, above[level])) for level, part in enumerate(parts))
 
     def levels_of(self, kl: Tensor) -> Sequence[Tensor]:
         """kl (B, D) -> (B, D / levels) of each level."""

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from molvae.errors import ConfigError
 from molvae.models.ladder_vae import kl_normals
-from molvae.models.sequence_vae import MODELS, Inferred, SequenceVAE
+from molvae.models.sequence_vae import MODELS, Inferred, SequenceVAE, log_normal
 
 
 @MODELS.register("nvae")
@@ -91,6 +91,12 @@ class NVAE(SequenceVAE):
         for group, _, mean, log_var in self._descend(n, z):
             z.append((mean + (0.5 * log_var).exp() * noises[group].view_as(mean)).flatten(1).detach())
         return torch.cat(z, -1)[:, None]
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """z (B, 1, D) -> (B,) log density, the sum of the groups' given those before them."""
+        parts = z.flatten(1).split(self.sizes, -1)
+        expected = self._descend(len(z), parts)
+        return sum(log_normal(parts[group].view_as(mean), mean, log_var) for group, _, mean, log_var in expected)
 
     def memory(self, z: Tensor) -> Tensor:
         """(B, 1, D): the end of the trunk that latents z (B, 1, D) lead to."""

@@ -8,6 +8,7 @@ p(z)) summed over dimensions. So `beta`, which multiplies the rate, compares wit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,7 +126,10 @@ class SequenceVAE(nn.Module):
 
     def posterior(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """ids (B, T) -> mean and log variance of q(z|x), each (B, K, D) float32."""
-        summary = self.encoder(ids)
+        return self.moments(self.encoder(ids))
+
+    def moments(self, summary: Tensor) -> tuple[Tensor, Tensor]:
+        """summary (B, S) -> mean and log variance of the posterior that is made of it, each (B, K, D) float32."""
         mean, log_var = self.bottleneck(summary).float().unflatten(-1, (2, self.latent_tokens, -1)).unbind(1)
         # exp(-10) is a standard deviation of 0.007: far below any decoder's resolution, far from underflow.
         return mean, log_var.clamp(-10.0, 4.0)
@@ -239,6 +243,14 @@ class SequenceVAE(nn.Module):
         """z (n, K, D) from the model's own prior, the standard normal."""
         return self._noise((n, self.latent_tokens, self.latent_size), generator)
 
+    def log_prior(self, z: Tensor) -> Tensor:
+        """z (B, K, D) -> (B,) log density of the model's own prior there, in nats."""
+        return log_normal(z, torch.zeros_like(z), torch.zeros_like(z))
+
+    def log_ratio(self, inferred: Inferred) -> Tensor:
+        """(B,) log p(z) - log q(z|x) at the latents that were drawn, in nats; minus the rate on average over draws."""
+        return self.log_prior(inferred.z) - log_normal(inferred.z, inferred.mean, inferred.log_var)
+
     def _noise(self, shape: Iterable[int], generator: torch.Generator) -> Tensor:
         return torch.randn(tuple(shape), generator=generator).to(self.device)
 
@@ -255,6 +267,12 @@ class SequenceVAE(nn.Module):
             return ids
         hidden = torch.rand(ids.shape, generator=generator).to(ids.device) < self.word_dropout
         return ids.masked_fill(hidden & (ids != BOS), PAD)  # padding never counts, so its embedding is free to mean "hidden"
+
+
+def log_normal(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """log N(z; mean, exp(log_var)), summed over all axes but the first: (B, ...) -> (B,) nats."""
+    square = (z - mean).square() / log_var.exp()
+    return -0.5 * (square + log_var + math.log(2 * math.pi)).flatten(1).sum(1)
 
 
 def active_units(means: Tensor) -> int:

@@ -43,7 +43,7 @@ class VAEGAN(SequenceVAE):
         self,
         vocabulary_size: int,
         *,
-        adversarial: float = 0.1,
+        adversarial: float = 1.0,
         begin: int = 2000,
         every: int = 4,
         critic: int = 128,

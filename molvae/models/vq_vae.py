@@ -101,6 +101,10 @@ class VQVAE(SequenceVAE):
             self.codebook[unused], self.counts[unused] = said[far], 1.0
             self.sums[unused] = said[far]
 
+    def log_ratio(self, inferred: Inferred) -> Tensor:
+        """(B,) minus the logarithm of the number of codes: q is sure of its code, and to p all are alike."""
+        return -inferred.kl.sum(1)
+
     def memory(self, z: Tensor) -> Tensor:
         """The codes nearest to the parts of latents z (B, 1, D)."""
         return z + (self._nearest(z)[1] - z).detach()

@@ -1,6 +1,7 @@
 """What a latent space carries, against torch.distributions and a decoder that is asked token by token."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from drugs import SMILES
 from torch.distributions import Normal, kl_divergence
 
 from molvae.errors import DataError
-from molvae.evaluation.channel import channel, code_usage
+from molvae.evaluation.channel import channel, code_usage, importance_bound
+from molvae.models.sequence_vae import MODELS
 from molvae.randomness import torch_stream
 from molvae.tokens import BOS, EOS
 
@@ -49,6 +51,44 @@ def test_usage_of_a_codebook_by_hand():
     used, perplexity = code_usage(numbers, 6)
     assert used == pytest.approx(3 / 6)
     assert perplexity == pytest.approx((2 + 1) / 2)  # two codes evenly, and one alone
+
+
+@pytest.fixture
+def linear(small_model):
+    """A model in whose place stands x = z + noise, x = (2, -1), noise of variance 1/2, and z ~ N(0, I): then
+    x ~ N(0, 3/2 I) and z|x ~ N(2x/3, I/3)."""
+    x = torch.tensor([2.0, -1.0])
+    vae = MODELS.build("vae", {"latent": 2, "encoder_settings": {"hidden": 4}, "decoder_settings": {"hidden": 4}}, 500)
+    vae.decoder = Identity()
+    vae.nll = lambda z, ids: -Normal(z[:, 0], 0.5**0.5).log_prob(x).sum(1)
+
+    def believing(mean, sd):
+        vae.posterior = lambda ids: (mean.expand(len(ids), 1, 2), torch.full((len(ids), 1, 2), 2 * math.log(sd)))
+        return SimpleNamespace(vae=vae, encode_ids=small_model.encode_ids, name="linear")
+
+    return x, believing
+
+
+class Identity(torch.nn.Module):
+    """A decoder that gives z back."""
+
+    def forward(self, ids, z):
+        return z
+
+
+def test_the_importance_bound_is_the_likelihood_where_that_has_a_closed_form(linear):
+    x, believing = linear
+    known = -float(Normal(0.0, 1.5**0.5).log_prob(x).sum())
+    exact = believing(2 * x / 3, (1 / 3) ** 0.5)  # with the true posterior one sample is enough: all weights are equal
+    assert importance_bound(exact, SMILES[:3], 1) == pytest.approx(known, abs=1e-4)
+    wrong = believing(0.5 * x, 0.8)
+    elbo = float(kl_divergence(Normal(0.5 * x, 0.8), Normal(0.0, 1.0)).sum()) + float(
+        (0.5 * math.log(math.pi) + ((0.5 * x) ** 2 + 0.64)).sum()
+    )
+    bounds = [importance_bound(wrong, SMILES[:100], k) for k in (1, 5, 500)]
+    assert bounds[0] == pytest.approx(elbo, abs=0.5)  # of a hundred draws
+    assert elbo > bounds[1] > bounds[2] > known - 0.02
+    assert bounds[2] == pytest.approx(known, abs=0.02)
 
 
 def posterior(model, smiles):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal, kl_divergence
 
 from molvae.errors import ConfigError
 from molvae.models.decoding import write
@@ -82,6 +82,8 @@ def test_latents_of_codes_are_made_of_the_code_vectors(name, settings):
     with torch.no_grad():
         z = torch.cat([model.infer(IDS).z, model.sample_prior(300, torch_stream(0))]).view(-1, 2)
     assert float(torch.cdist(z, vectors).min(1).values.max()) < 1e-5
+    # To the model's own prior every code is as likely, and the encoder is sure of the one that it chooses.
+    torch.testing.assert_close(model.log_ratio(model.infer(IDS)), torch.full((3,), -4 * math.log(12)))
     assert build("vae").code_vectors() is None
 
 
@@ -122,6 +124,29 @@ def test_the_critic_learns_from_its_own_turn_alone():
     assert float(terms["loss"].detach()) == pytest.approx(float(by_hand), rel=1e-4)
 
 
+def test_a_mixture_of_posteriors_is_torch_s_mixture():
+    model = build("vamp_vae", components=5)
+    with torch.no_grad():
+        mean, log_var = model.bottleneck(model.pseudo).view(5, 2, 8).unbind(1)
+        parts = Independent(Normal(mean, (0.5 * log_var).exp()), 1)
+        known = MixtureSameFamily(Categorical(torch.ones(5)), parts)
+        z = model.sample_prior(4000, torch_stream(0))
+        torch.testing.assert_close(model.log_prior(z), known.log_prob(z[:, 0]), rtol=1e-4, atol=1e-4)
+        spread = 5 * known.stddev / 4000**0.5
+        assert bool(((z[:, 0].mean(0) - known.mean).abs() < spread).all())
+        torch.testing.assert_close(z[:, 0].std(0), known.stddev, rtol=0.06, atol=0)
+        # The rate is no less than what samples say the KL is, and with one component it is just that.
+        ids = IDS[:1].expand(4000, -1)
+        inferred = model.infer(ids, torch.randn(4000, 1, 8, generator=torch_stream(1)))
+        estimates = -model.log_ratio(inferred)
+        assert float(inferred.kl[0]) > float(estimates.mean()) - 5 * float(estimates.std()) / 4000**0.5
+        model = build("vamp_vae", components=1)
+        inferred = model.infer(IDS)
+        one = Normal(*(part if i == 0 else (0.5 * part).exp() for i, part in enumerate(model.mixture())))
+        exact = kl_divergence(Normal(inferred.mean[:, 0], (0.5 * inferred.log_var[:, 0]).exp()), one).sum(1)
+        torch.testing.assert_close(inferred.kl[:, 0], exact, rtol=1e-4, atol=1e-5)
+
+
 @pytest.fixture
 def gan():
     """A VAE-GAN whose VAE hears its critic from the first step, and of which every molecule is judged."""
@@ -157,7 +182,7 @@ def test_the_decoder_hears_the_critic_of_strings(gan):
     gan.zero_grad()
     terms = gan.losses(Batch(IDS), 0, "vae", torch_stream(2))
     plain = SequenceVAE.losses(gan, Batch(IDS), 0, "vae", torch_stream(2))
-    assert float(terms["loss"] - plain["loss"]) == pytest.approx(0.5 * float(terms["adversarial"].detach()), rel=1e-3)
+    assert float((terms["loss"] - plain["loss"]).detach()) == pytest.approx(0.5 * float(terms["adversarial"].detach()), rel=1e-3)
     terms["adversarial"].backward()
     assert float(gan.decoder.head.weight.grad.abs().max()) > 0
     assert gan.encoder.embedding.weight.grad is None  # draws of the prior have no encoder behind them
@@ -201,6 +226,8 @@ def test_a_deep_prior_is_the_one_that_the_rate_is_measured_against(name, setting
             for group, _, mean, log_var in model._descend(4000, parts):
                 log_p.append(Normal(mean, (0.5 * log_var).exp()).log_prob(parts[group].view_as(mean)).flatten(1))
         difference = log_q.sum(1) - torch.cat(log_p, 1).sum(1)
+        torch.testing.assert_close(model.log_prior(inferred.z), torch.cat(log_p, 1).sum(1), rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(model.log_ratio(inferred), -difference, rtol=1e-3, atol=1e-3)
     spread = float(difference.std()) / 4000**0.5
     assert float(difference.mean()) == pytest.approx(float(rate.mean()), abs=5 * spread)
     assert len(model.levels_of(inferred.kl)) == 2
