@@ -54,7 +54,7 @@ class Batch:
 
     ids: (B, T) int64 rows `<bos> tokens <eos> <pad>...`, the strings to be written.
     source: (B, T') rows that the encoder reads, if they differ (randomised SMILES in, canonical out).
-    properties: (B, P) float32 standardised property values for the property heads, NaN where unknown.
+    properties: (B, P) float32 standardised property values for the property heads and for conditions, NaN where unknown.
     extra: (B,) bool, True for molecules whose z is never hidden: they teach the autoencoder, not the language model.
     """
 
