@@ -182,7 +182,9 @@ def test_the_decoder_hears_the_critic_of_strings(gan):
     gan.zero_grad()
     terms = gan.losses(Batch(IDS), 0, "vae", torch_stream(2))
     plain = SequenceVAE.losses(gan, Batch(IDS), 0, "vae", torch_stream(2))
-    assert float((terms["loss"] - plain["loss"]).detach()) == pytest.approx(0.5 * float(terms["adversarial"].detach()), rel=1e-3)
+    assert float((terms["loss"] - plain["loss"]).detach()) == pytest.approx(
+        0.5 * float(terms["adversarial"].detach()), rel=1e-3
+    )
     terms["adversarial"].backward()
     assert float(gan.decoder.head.weight.grad.abs().max()) > 0
     assert gan.encoder.embedding.weight.grad is None  # draws of the prior have no encoder behind them
