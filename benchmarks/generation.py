@@ -126,14 +126,12 @@ def measure(options: argparse.Namespace) -> None:
     split = zinc_split(options.data)
     test = split.test[: options.rows]
     reference = Reference.of(test, options.cache, device=device, workers=options.workers)
-    rows = stored(options.out)
-    done = {(row["weights"], row["prior"], row["budget"], row["seed"]) for row in rows}
+    done = {(row["weights"], row["prior"], row["budget"], row["seed"]) for row in stored(options.out)}
     budget = f"{options.samples} samples, {len(test)} test rows"
 
     def add(row: Row, weights: str) -> None:
         origin = provenance("generation", data=split.hash, seed=options.seed, budget=budget)
-        rows.append({**row, **origin, "weights": weights})
-        write_csv(options.out, rows)
+        write_csv(options.out, [*stored(options.out), {**row, **origin, "weights": weights}])  # others may write there, too
         print(table([row], SHOWN).splitlines()[-1], flush=True)
 
     def wanted(prior: str, weights: str) -> bool:
@@ -156,7 +154,7 @@ def measure(options: argparse.Namespace) -> None:
         for prior, samples in baselines(split, options, lambda prior: wanted(prior, "")):
             figures = measured(samples, first, reference, options, prior)
             add({"model": "baseline", "prior": prior, **figures}, "")
-    print(table(rows, SHOWN))
+    print(table(stored(options.out), SHOWN))
 
 
 def stored(path: Path) -> list[Row]:
