@@ -1,10 +1,10 @@
 """Does `molvae augment` help a property model that has few labels? Beside SMILES enumeration, and beside nothing.
 
-    python benchmarks/augment.py --data FOLDER                   # about eight minutes on one core
+    python benchmarks/augment.py --data FOLDER                   # six minutes on one core
 
-FOLDER holds `esol.csv.gz` and `lipo.csv.gz` (MoleculeNet, Wu et al. 2018). Of each set, 1,128 random molecules that the
-model can encode. A seed chooses a fifth of them for the test, and 50, 100 and 500 others as the labelled ones. Each labelled
-molecule gets up to five neighbours, none of which is in the set. Three models of a property:
+FOLDER holds `esol.csv.gz` and `lipo.csv.gz` (MoleculeNet, Wu et al. 2018). Of each set, up to 1,128 random molecules that
+the model can encode. A seed chooses a fifth of them for the test, and 50, 100 and 500 others as the labelled ones. Each
+labelled molecule gets up to five neighbours, none of which is in the set. Three models of a property:
 
     forest    50 random regression trees on ECFP4 bits (Breiman 2001), sqrt(2048) bits tried at a split
     latents   ridge regression on posterior means
