@@ -330,3 +330,6 @@ def disentangle(
         for one in found.rows
     ]  # fmt: skip
     print(plain_table(["representation", "codes", "MIG", "disentanglement", "completeness", "R2"], lines, left=(0,)))
+    for one in found.rows:
+        if untold := [name for name, value in zip(one.properties, one.completeness, strict=True) if np.isnan(value)]:
+            say(f"  No code of {one.representation} matters to {', '.join(untold)}: completeness has no value there.")
