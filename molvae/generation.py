@@ -25,6 +25,7 @@ from molvae.files import file_hash
 from molvae.grammar import Grammar
 from molvae.models.consistent import write_consistent
 from molvae.models.decoding import strings, write
+from molvae.models.sequence_vae import SequenceVAE
 from molvae.processes import begin_worker
 from molvae.randomness import child_seed, torch_stream
 from molvae.tokens import EOS, PAD, Decoded
@@ -93,6 +94,12 @@ class Model:
         self.latent_size = self.vae.latent_tokens * self.vae.latent_size
         self._condition: Tensor | None = None
         self._guidance = 1.0
+
+    def with_network(self, vae: SequenceVAE) -> Model:
+        """The same model with other weights in its network. Its priors and figures stay those of this one."""
+        other = copy.copy(self)
+        other.vae = vae
+        return other
 
     # -- molecules to latents
 

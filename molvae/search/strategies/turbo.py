@@ -55,7 +55,7 @@ class Turbo(Strategy):
         near = np.sort(np.argsort(((x - centre) ** 2).sum(axis=1), kind="stable")[: self.active])
         picks = thompson_picks(x[near], y[near], centre, region.length, 4 * n, self.candidates, child_seed(seed, "turbo"))
         fresh: dict[str, Proposal] = {}
-        for child in self._latent.decoded(self._to_latent(picks), repaired=True):
+        for child in self._latent.decoded(from_box(picks, *self._latent.prior_moments), repaired=True):
             if child.smiles not in history.known:
                 fresh.setdefault(child.smiles, Proposal(child.smiles, "turbo", child.z))
         # A region whose molecules are all known has nothing more to give; draws from the prior keep the search moving.
@@ -69,13 +69,18 @@ class Turbo(Strategy):
         parents = [Proposal(e.smiles, e.source, e.z) for e in evaluations]
         z = self._latent.latents(parents, keep_missing=True)
         have = np.isfinite(z).all(axis=1)
-        mean, sd = self._latent.prior_moments
-        x = 0.5 + (z[have] - mean) / (2.0 * HALF_WIDTH * sd)
+        x = to_box(z[have], *self._latent.prior_moments)
         return np.clip(x, 0.0, 1.0), np.array([e.score for e in evaluations])[have]
 
-    def _to_latent(self, x: np.ndarray) -> np.ndarray:
-        mean, sd = self._latent.prior_moments
-        return mean + (x - 0.5) * 2.0 * HALF_WIDTH * sd
+
+def to_box(z: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """(N, D) latents in the units of the trust region, where the prior's mean +- `HALF_WIDTH` of its `sd` is [0, 1]^D."""
+    return 0.5 + (z - mean) / (2.0 * HALF_WIDTH * sd)
+
+
+def from_box(x: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """The latents (N, D) that `to_box` brings to x."""
+    return mean + (x - 0.5) * 2.0 * HALF_WIDTH * sd
 
 
 def thompson_picks(
