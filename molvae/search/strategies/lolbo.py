@@ -2,9 +2,9 @@
 
 Maus et al., "Local Latent Space Bayesian Optimization over Structured Inputs", NeurIPS 2022 (arXiv:2201.11872). A trust
 region around the best molecule's latent with Thompson sampling, as in `turbo`; and whenever the search stands still,
-end-to-end training of the VAE and the Gaussian process on the best and the newest molecules (`joint_training.py`), after which
-all molecules are encoded anew and the best decoded again from where they have moved to ("recentering"): what is new among
-these is measured, and counts. The shared model is never changed; the search trains a copy of its own.
+end-to-end training of the VAE and the Gaussian process on the best and the newest molecules (`joint_training.py`), after
+which all molecules are encoded anew and the best decoded again from where they have moved to ("recentering"): what is new
+among these is measured, and counts. The shared model is never changed; the search trains a copy of its own.
 
 Nothing is saved: when and on what the copy is trained depends on the history alone, so that a resumed run trains it again
 from the shipped weights. That costs what the updates had cost (they become rarer as the history grows) and gives the same
