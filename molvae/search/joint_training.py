@@ -30,7 +30,7 @@ from molvae.errors import DivergedModel
 from molvae.generation import Model
 from molvae.models.sequence_vae import Inferred, SequenceVAE
 from molvae.randomness import child_seed, torch_stream
-from molvae.search.strategies.turbo import to_box
+from molvae.search.trust_region import to_box
 
 GP_STEPS, GP_LEARNING_RATE = 40, 0.01
 CLIP = 50.0  # as in training

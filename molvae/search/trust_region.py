@@ -13,6 +13,9 @@ import numpy as np
 
 from molvae.history import History
 
+HALF_WIDTH = 4.0  # standard deviations of the prior on either side of its mean
+PERTURBED = 20  # coordinates of a candidate that differ from the centre, on average
+
 
 @dataclass(frozen=True)
 class TrustRegion:
@@ -72,3 +75,45 @@ def replay(history: History, region: TrustRegion) -> tuple[TrustRegion, int]:
         if current.collapsed:
             first_round, current = number + 1, region
     return current, first_round
+
+
+def replay_source(history: History, source: str, top: int, region: TrustRegion) -> TrustRegion:
+    """The trust region of one proposal source among others; `region` is the state that it begins with, and again after a
+    collapse.
+
+    Rounds without a molecule of the source count for nothing. Others are a success if one of its molecules is better than
+    what was the `top`-th best before the round, with the margin of `TrustRegion.update`, and count for nothing as long as
+    fewer than `top` molecules have a value.
+    """
+    current, best = region, []
+    for number in range(history.n_rounds):
+        evaluations = history.round(number)
+        own = [e.score for e in evaluations if e.source == source]
+        if own:
+            mark = best[-1] if len(best) == top else -math.inf
+            finite = [score for score in own if score == score]
+            current = replace(current, best=mark).update(max(finite) if finite else math.nan)
+            current = region if current.collapsed else current
+        best = sorted([*best, *(e.score for e in evaluations if not e.failed)], reverse=True)[:top]
+    return current
+
+
+def to_box(z: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """(N, D) latents in the units of the trust region, where the prior's mean +- `HALF_WIDTH` of its `sd` is [0, 1]^D."""
+    return 0.5 + (z - mean) / (2.0 * HALF_WIDTH * sd)
+
+
+def from_box(x: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """The latents (N, D) that `to_box` brings to x."""
+    return mean + (x - 0.5) * 2.0 * HALF_WIDTH * sd
+
+
+def sparse_perturbations(centre: np.ndarray, side: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, D) points of the box of sides `side` (D,) around `centre`, cut to [0, 1]^D; each differs from the centre in a
+    random subset of coordinates, each with chance min(20 / D, 1) and at least one."""
+    d = len(centre)
+    low, high = np.clip(centre - side / 2.0, 0.0, 1.0), np.clip(centre + side / 2.0, 0.0, 1.0)
+    moved = rng.random((n, d)) < min(PERTURBED / d, 1.0)
+    still = np.flatnonzero(~moved.any(axis=1))
+    moved[still, rng.integers(d, size=len(still))] = True
+    return np.where(moved, low + (high - low) * rng.random((n, d)), centre)

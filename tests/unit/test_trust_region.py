@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from molvae.history import Evaluation, History
-from molvae.search.strategies.turbo import sparse_perturbations
-from molvae.search.trust_region import TrustRegion, replay
+from molvae.search.trust_region import TrustRegion, replay, replay_source, sparse_perturbations
 
 
 def lengths(scores: list[float], region: TrustRegion) -> list[float]:
@@ -70,6 +69,47 @@ def test_after_a_collapse_a_new_region_begins() -> None:
     assert (region.length, region.best, first_round) == (0.8, -np.inf, 8)
     region, first_round = replay(history_of([*collapsing, [0.2]]), TrustRegion(failure_tolerance=1))
     assert (region.best, first_round) == (0.2, 8)
+
+
+def lengths_of_source(rounds: list[list[tuple[str, float]]], **settings: int) -> list[float]:
+    """The length after each round of (source, score), for the source "ours" and the best two."""
+    history, found = History(), []
+    for number, scores in enumerate(rounds):
+        first = len(history) + 1
+        history.append_round(
+            [Evaluation(i, f"molecule {i}", s, source=o, round=number) for i, (o, s) in enumerate(scores, first)]
+        )
+        found.append(replay_source(history, "ours", 2, TrustRegion(**settings)).length)
+    return found
+
+
+def test_a_source_succeeds_by_getting_among_the_best() -> None:
+    rounds = [
+        [("start", 0.1), ("start", 0.5), ("start", 0.3)],  # the second best is 0.3
+        [("ours", 0.4), ("other", 0.9)],  # success: 0.4 > 0.3; now 0.5
+        [("other", 0.1)],  # not ours
+        [("ours", 0.2), ("ours", 0.6)],  # success; now 0.6
+        [("ours", 0.7)],  # the third in a row: doubled; now 0.7
+        [("ours", 0.7)],  # equal: failure
+        [("ours", np.nan)],  # failure, the second in a row: halved
+        [("ours", 0.8), ("ours", np.nan)],  # success; now 0.8
+        [("ours", 0.1)],  # failure
+        [("other", 1.0)],
+        [("ours", 0.85)],  # worse than 0.9: failure: halved
+    ]
+    expected = [0.8, 0.8, 0.8, 0.8, 1.6, 1.6, 0.8, 0.8, 0.8, 0.8, 0.4]
+    assert lengths_of_source(rounds, failure_tolerance=2) == expected
+
+
+def test_a_source_counts_nothing_before_there_are_enough_to_be_among() -> None:
+    assert lengths_of_source([[("ours", 0.1)], [("ours", 0.0)]], failure_tolerance=1) == [0.8, 0.8]
+
+
+def test_a_source_whose_region_collapses_begins_again() -> None:
+    # 0.8 / 2^6 is still above 2^-7; the seventh failure collapses it.
+    start = [[("start", 0.5), ("start", 0.4)]]
+    found = lengths_of_source(start + [[("ours", 0.1)]] * 8, failure_tolerance=1)
+    assert found == [0.8, *(0.8 / 2**k for k in range(1, 7)), 0.8, 0.4]
 
 
 @pytest.mark.parametrize(("d", "expected"), [(10, 10.0), (80, 20.0)])

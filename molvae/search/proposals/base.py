@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from molvae.history import Proposal
+from molvae.history import History, Proposal
 from molvae.registry import Registry
 
 if TYPE_CHECKING:
@@ -33,8 +33,12 @@ class ProposalSource(ABC):
         self.space = space
 
     @abstractmethod
-    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+    def propose(
+        self, parents: Sequence[Proposal], n: int, rng: np.random.Generator, history: History | None = None
+    ) -> list[Proposal]:
         """At most `n` children of `parents`, a non-empty sequence, best first.
+
+        `history`: what is measured, for sources that learn from it; None is as good as an empty one.
 
         Children carry canonical isomeric SMILES, this source's name, and `z` if they were decoded from a latent.
         Invalid children are left out, so fewer than `n` may come back; children may repeat each other, a parent, or a

@@ -46,7 +46,8 @@ class Half:
 class Editable:
     """A molecule in Kekule form, with what the edits ask about it computed once.
 
-    `hydrogens[i]` is the number of hydrogens on heavy atom i: the bond orders it can still take up.
+    `hydrogens[i]` is the number of hydrogens on heavy atom i: the bond orders it can still take up; `used[i]` adds up the
+    orders of its bonds.
     `fixed` holds the atoms of charge-separated groups (nitro, N-oxide, azide), which are moved whole, never edited.
     """
 
@@ -64,11 +65,15 @@ class Editable:
         self.n_atoms = len(self.atoms)
         self.hydrogens = [a.GetTotalNumHs() for a in self.atoms]
         self.charges = [a.GetFormalCharge() for a in self.atoms]
+        self.used = [0] * self.n_atoms
         self.neighbours: list[list[int]] = [[] for _ in self.atoms]
         self.bonds: list[tuple[int, int, int]] = []  # (begin, end, order)
         for bond in self.mol.GetBonds():
             i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-            self.bonds.append((i, j, int(bond.GetBondTypeAsDouble())))
+            order = int(bond.GetBondTypeAsDouble())
+            self.bonds.append((i, j, order))
+            self.used[i] += order
+            self.used[j] += order
             self.neighbours[i].append(j)
             self.neighbours[j].append(i)
         separated = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from molvae.history import Proposal
+from molvae.history import History, Proposal
 from molvae.search.proposals.base import PROPOSALS, ProposalSource
 from molvae.search.proposals.graph_edits import REARRANGEMENTS, offspring
 
@@ -17,7 +17,9 @@ class GraphCrossover(ProposalSource):
 
     name = "graph_crossover"
 
-    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+    def propose(
+        self, parents: Sequence[Proposal], n: int, rng: np.random.Generator, history: History | None = None
+    ) -> list[Proposal]:
         children = offspring([p.smiles for p in parents], n, rng, crossover_rate=1.0)
         return [Proposal(smiles, self.name) for smiles in children]
 
@@ -28,7 +30,9 @@ class GraphMutation(ProposalSource):
 
     name = "graph_mutation"
 
-    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+    def propose(
+        self, parents: Sequence[Proposal], n: int, rng: np.random.Generator, history: History | None = None
+    ) -> list[Proposal]:
         children = offspring([p.smiles for p in parents], n, rng, crossover_rate=0.0)
         return [Proposal(smiles, self.name) for smiles in children]
 
@@ -39,6 +43,8 @@ class GraphRearrangement(ProposalSource):
 
     name = "graph_rearrangement"
 
-    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+    def propose(
+        self, parents: Sequence[Proposal], n: int, rng: np.random.Generator, history: History | None = None
+    ) -> list[Proposal]:
         children = offspring([p.smiles for p in parents], n, rng, crossover_rate=0.0, edits=REARRANGEMENTS)
         return [Proposal(smiles, self.name) for smiles in children]

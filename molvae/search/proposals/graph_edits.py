@@ -17,27 +17,15 @@ import numpy as np
 from rdkit import Chem, rdBase
 
 from molvae.chem.molecules import Mol, parse
+from molvae.search.proposals import operations
 from molvae.search.proposals.editable import BOND_TYPES, Editable, Half, finish, write
+from molvae.search.proposals.operations import ELEMENTS, VALENCE
 
 T = TypeVar("T")
 Edit = Callable[[Editable, np.random.Generator], Chem.RWMol | None]
 Edits = tuple[tuple[Edit, float], ...]  # with the weights they are drawn with
 
 MAX_ATOMS = 60
-# Elements a mutation may write: (atomic number, valence, weight). The weights follow drug-like libraries; P and I are there
-# because a formula may ask for them.
-_ELEMENTS = (
-    (6, 4, 0.50),
-    (7, 3, 0.17),
-    (8, 2, 0.17),
-    (9, 1, 0.06),
-    (16, 2, 0.05),
-    (17, 1, 0.035),
-    (35, 1, 0.01),
-    (15, 3, 0.003),
-    (53, 1, 0.002),
-)
-_VALENCE = {number: valence for number, valence, _ in _ELEMENTS}
 _ATTEMPTS = 4  # draws of one crossover or mutation before it gives up
 _TRIES_PER_CHILD = 20  # draws for each child wanted before `offspring` returns fewer
 
@@ -90,7 +78,7 @@ def offspring(
     """
     records, chances = [], []
     for smiles, weight in zip(parents, weights if weights is not None else [1.0] * len(parents), strict=True):
-        record = _parent(smiles)
+        record = prepared(smiles)
         if record is not None and weight > 0:
             records.append(record)
             chances.append(float(weight))
@@ -120,7 +108,7 @@ def offspring(
 
 
 @lru_cache(maxsize=512)
-def _parent(smiles: str) -> Editable | None:
+def prepared(smiles: str) -> Editable | None:
     """The prepared parent, kept: elites are drawn many times a round and stay elites for many rounds."""
     mol = parse(smiles)
     return Editable(mol) if mol is not None else None
@@ -136,7 +124,7 @@ def _crossover(a: Editable, b: Editable, rng: np.random.Generator, max_atoms: in
         half_a, half_b = _draw_half(a, rng, through_ring), _draw_half(b, rng, through_ring)
         if half_a is None or half_b is None or half_a.n_atoms + half_b.n_atoms > max_atoms:
             continue
-        child = finish(_join(half_a, half_b, rng), max_atoms)
+        child = finish(join(half_a, half_b, rng), max_atoms)
         if child is not None:
             return child
     return None
@@ -150,7 +138,7 @@ def _draw_half(parent: Editable, rng: np.random.Generator, through_ring: bool) -
     return _pick(rng, halves) if halves else None
 
 
-def _join(a: Half, b: Half, rng: np.random.Generator) -> Chem.RWMol:
+def join(a: Half, b: Half, rng: np.random.Generator) -> Chem.RWMol:
     child = Chem.RWMol(Chem.CombineMols(a.mol, b.mol))
     ends_b = b.ends if len(b.ends) == 1 or rng.random() < 0.5 else b.ends[::-1]
     for (i, order_a), (j, order_b) in zip(a.ends, ends_b, strict=True):
@@ -179,39 +167,22 @@ def _append_atom(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
         return None
     i = _pick(rng, p.open_atoms)
     number = _element(rng, least_valence=1)
-    order = min(p.hydrogens[i], _VALENCE[number], _weighted(rng, ((1, 0.75), (2, 0.2), (3, 0.05))))
-    edited = Chem.RWMol(p.mol)
-    edited.AddBond(i, edited.AddAtom(Chem.Atom(number)), BOND_TYPES[order])
-    return edited
+    order = min(p.hydrogens[i], VALENCE[number], _weighted(rng, ((1, 0.75), (2, 0.2), (3, 0.05))))
+    return operations.append_atom(p, i, number, order)
 
 
 def _insert_atom(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     """A new atom inside a bond; a multiple bond becomes two single ones."""
     if not p.editable_bonds:
         return None
-    i, j, _ = p.bonds[_pick(rng, p.editable_bonds)]
-    edited = Chem.RWMol(p.mol)
-    edited.RemoveBond(i, j)
-    new = edited.AddAtom(Chem.Atom(_element(rng, least_valence=2)))
-    edited.AddBond(i, new, BOND_TYPES[1])
-    edited.AddBond(new, j, BOND_TYPES[1])
-    return edited
+    b = _pick(rng, p.editable_bonds)
+    return operations.insert_atom(p, b, _element(rng, least_valence=2))
 
 
 def _delete_atom(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     """An end atom removed, or an atom between two others removed and these two joined."""
     i = int(rng.random() * p.n_atoms)
-    neighbours = p.neighbours[i]
-    if p.n_atoms < 2 or len(neighbours) > 2 or i in p.fixed or any(j in p.fixed for j in neighbours):
-        return None
-    edited = Chem.RWMol(p.mol)
-    if len(neighbours) == 2:
-        if edited.GetBondBetweenAtoms(*neighbours) is not None:
-            return None
-        orders = [int(edited.GetBondBetweenAtoms(i, j).GetBondTypeAsDouble()) for j in neighbours]
-        edited.AddBond(*neighbours, BOND_TYPES[min(orders)])
-    edited.RemoveAtom(i)
-    return edited
+    return operations.delete_atom(p, i) if operations.can_delete(p, i) else None
 
 
 def _change_atom(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
@@ -219,17 +190,11 @@ def _change_atom(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     i = int(rng.random() * p.n_atoms)
     if i in p.fixed:
         return None
-    used = sum(order for a, b, order in p.bonds if i in (a, b))
+    used = p.used[i]
     number = _element(rng, least_valence=used) if used <= 4 else None
     if number is None or (number == p.atoms[i].GetAtomicNum() and not p.charges[i]):
         return None
-    edited = Chem.RWMol(p.mol)
-    atom = edited.GetAtomWithIdx(i)
-    atom.SetAtomicNum(number)
-    atom.SetFormalCharge(0)
-    atom.SetIsotope(0)
-    atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
-    return edited
+    return operations.change_atoms(p, {i: number})
 
 
 def _change_bond_order(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
@@ -237,16 +202,8 @@ def _change_bond_order(p: Editable, rng: np.random.Generator) -> Chem.RWMol | No
     if not p.editable_bonds:
         return None
     b = _pick(rng, p.editable_bonds)
-    i, j, order = p.bonds[b]
-    most = min(order + min(p.hydrogens[i], p.hydrogens[j]), 2 if b in p.ring_bonds else 3)
-    choices = [o for o in range(1, most + 1) if o != order]
-    if not choices:
-        return None
-    edited = Chem.RWMol(p.mol)
-    bond = edited.GetBondBetweenAtoms(i, j)
-    bond.SetBondType(BOND_TYPES[_pick(rng, choices)])
-    bond.SetStereo(Chem.BondStereo.STEREONONE)
-    return edited
+    choices = operations.other_orders(p, b)
+    return operations.set_orders(p, {b: _pick(rng, choices)}) if choices else None
 
 
 def _make_ring(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
@@ -256,21 +213,13 @@ def _make_ring(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     size = _weighted(rng, ((3, 0.05), (4, 0.05), (5, 0.4), (6, 0.4), (7, 0.1)))
     i = _pick(rng, p.open_atoms)
     others = [j for j in p.open_atoms if p.distances[i, j] == size - 1]
-    if not others:
-        return None
-    edited = Chem.RWMol(p.mol)
-    edited.AddBond(i, _pick(rng, others), BOND_TYPES[1])
-    return edited
+    return operations.join_atoms(p, i, _pick(rng, others)) if others else None
 
 
 def _break_ring(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     """A bond of a ring removed."""
     cyclic = [b for b in p.editable_bonds if b in p.ring_bonds]
-    if not cyclic:
-        return None
-    edited = Chem.RWMol(p.mol)
-    edited.RemoveBond(*p.bonds[_pick(rng, cyclic)][:2])
-    return edited
+    return operations.remove_bond(p, _pick(rng, cyclic)) if cyclic else None
 
 
 def _swap_groups(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
@@ -310,26 +259,11 @@ def _move_group(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
 def _exchange_atoms(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
     """Two atoms of different elements, uncharged, in each other's place, where the bonds of both places allow it."""
     i = int(rng.random() * p.n_atoms)
-    number = p.atoms[i].GetAtomicNum()
-    used = [sum(order for a, b, order in p.bonds if k in (a, b)) for k in range(p.n_atoms)]
-    others = [
-        k
-        for k, atom in enumerate(p.atoms)
-        if atom.GetAtomicNum() != number
-        and not p.charges[k]
-        and k not in p.fixed
-        and used[k] <= _VALENCE.get(number, 0)
-        and used[i] <= _VALENCE.get(atom.GetAtomicNum(), 0)
-    ]
-    if p.charges[i] or i in p.fixed or not others:
+    others = [k for k in range(p.n_atoms) if operations.can_exchange(p, i, k)]
+    if not others:
         return None
-    edited = Chem.RWMol(p.mol)
     j = _pick(rng, others)
-    for atom, other in ((i, j), (j, i)):
-        edited.GetAtomWithIdx(atom).SetAtomicNum(p.atoms[other].GetAtomicNum())
-        edited.GetAtomWithIdx(atom).SetIsotope(0)
-        edited.GetAtomWithIdx(atom).SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
-    return edited
+    return operations.change_atoms(p, {i: p.atoms[j].GetAtomicNum(), j: p.atoms[i].GetAtomicNum()})
 
 
 def _move_unsaturation(p: Editable, rng: np.random.Generator) -> Chem.RWMol | None:
@@ -341,18 +275,13 @@ def _move_unsaturation(p: Editable, rng: np.random.Generator) -> Chem.RWMol | No
     free = dict(enumerate(p.hydrogens))
     for k in p.bonds[lowered][:2]:
         free[k] += 1
-    raised = [
+    others = [
         b for b in p.editable_bonds if b != lowered and p.bonds[b][2] < 3 and free[p.bonds[b][0]] and free[p.bonds[b][1]]
     ]
-    if not raised:
+    if not others:
         return None
-    edited = Chem.RWMol(p.mol)
-    for b, step in ((lowered, -1), (_pick(rng, raised), 1)):
-        i, j, order = p.bonds[b]
-        bond = edited.GetBondBetweenAtoms(i, j)
-        bond.SetBondType(BOND_TYPES[order + step])
-        bond.SetStereo(Chem.BondStereo.STEREONONE)
-    return edited
+    raised = _pick(rng, others)
+    return operations.set_orders(p, {lowered: p.bonds[lowered][2] - 1, raised: p.bonds[raised][2] + 1})
 
 
 # Equal chances as in the paper, except for swaps, which only rearrange.
@@ -387,4 +316,4 @@ def _weighted(rng: np.random.Generator, items: Sequence[tuple[T, float]]) -> T:
 
 
 def _element(rng: np.random.Generator, least_valence: int) -> int:
-    return _weighted(rng, [(number, weight) for number, valence, weight in _ELEMENTS if valence >= least_valence])
+    return _weighted(rng, [(number, weight) for number, valence, weight in ELEMENTS if valence >= least_valence])

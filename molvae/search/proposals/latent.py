@@ -20,7 +20,7 @@ import numpy as np
 
 from molvae.chem.filters import problems
 from molvae.chem.molecules import parse
-from molvae.history import Proposal
+from molvae.history import History, Proposal
 from molvae.randomness import child_seed
 from molvae.search.proposals.base import PROPOSALS, ProposalSource
 from molvae.search.space import SearchSpace
@@ -90,7 +90,9 @@ class LatentStep(LatentSource):
         super().__init__(space)
         self.smallest, self.largest = smallest, largest
 
-    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+    def propose(
+        self, parents: Sequence[Proposal], n: int, rng: np.random.Generator, history: History | None = None
+    ) -> list[Proposal]:
         z = self.latents(parents)
         if not len(z):
             return []
@@ -107,7 +109,9 @@ class LatentCrossover(LatentSource):
 
     name = "latent_crossover"
 
-    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+    def propose(
+        self, parents: Sequence[Proposal], n: int, rng: np.random.Generator, history: History | None = None
+    ) -> list[Proposal]:
         z = self.latents(parents)
         if len(z) < 2:
             return []
@@ -123,5 +127,7 @@ class PriorSample(LatentSource):
 
     name = "prior"
 
-    def propose(self, parents: Sequence[Proposal], n: int, rng: np.random.Generator) -> list[Proposal]:
+    def propose(
+        self, parents: Sequence[Proposal], n: int, rng: np.random.Generator, history: History | None = None
+    ) -> list[Proposal]:
         return self.decoded(self.space.model.sample_latents(n, seed=int(rng.integers(2**62))), repaired=False)

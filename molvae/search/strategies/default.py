@@ -131,7 +131,7 @@ class Default(Strategy):
         for _ in range(self.generations):
             fresh = {p.smiles: p for p in immigrants if p.smiles not in history.known and p.smiles not in pool}
             for name, source in self.sources.items():
-                for child in source.propose(parents, round(shares[name] * self.children), rng):
+                for child in source.propose(parents, round(shares[name] * self.children), rng, history):
                     if child.smiles not in history.known and child.smiles not in pool:
                         fresh.setdefault(child.smiles, child)
             if fresh:

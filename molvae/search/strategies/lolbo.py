@@ -29,8 +29,8 @@ from molvae.randomness import child_seed
 from molvae.search.proposals.latent import LatentSource, PriorSample
 from molvae.search.space import LatentModel, SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy, from_prior
-from molvae.search.strategies.turbo import from_box, thompson_picks, to_box
-from molvae.search.trust_region import TrustRegion, replay
+from molvae.search.strategies.turbo import thompson_picks
+from molvae.search.trust_region import TrustRegion, from_box, replay, to_box
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,7 @@ from molvae.randomness import child_seed, stream
 from molvae.search.proposals.latent import PriorSample
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy, from_prior
-from molvae.search.trust_region import TrustRegion, replay
-
-HALF_WIDTH = 4.0  # standard deviations of the prior on either side of its mean
-PERTURBED = 20  # coordinates of a candidate that differ from the centre, on average
+from molvae.search.trust_region import TrustRegion, from_box, replay, sparse_perturbations, to_box
 
 
 @STRATEGIES.register("turbo")
@@ -73,16 +70,6 @@ class Turbo(Strategy):
         return np.clip(x, 0.0, 1.0), np.array([e.score for e in evaluations])[have]
 
 
-def to_box(z: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """(N, D) latents in the units of the trust region, where the prior's mean +- `HALF_WIDTH` of its `sd` is [0, 1]^D."""
-    return 0.5 + (z - mean) / (2.0 * HALF_WIDTH * sd)
-
-
-def from_box(x: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """The latents (N, D) that `to_box` brings to x."""
-    return mean + (x - 0.5) * 2.0 * HALF_WIDTH * sd
-
-
 def thompson_picks(
     x: np.ndarray, y: np.ndarray, centre: np.ndarray, length: float, n: int, n_candidates: int, seed: int
 ) -> np.ndarray:
@@ -113,14 +100,3 @@ def thompson_picks(
         sample[list(taken)] = -np.inf
         taken.setdefault(int(np.argmax(sample)))
     return candidates[list(taken)]
-
-
-def sparse_perturbations(centre: np.ndarray, side: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """(n, D) points of the box of sides `side` (D,) around `centre`, cut to [0, 1]^D; each differs from the centre in a
-    random subset of coordinates, each with chance min(20 / D, 1) and at least one."""
-    d = len(centre)
-    low, high = np.clip(centre - side / 2.0, 0.0, 1.0), np.clip(centre + side / 2.0, 0.0, 1.0)
-    moved = rng.random((n, d)) < min(PERTURBED / d, 1.0)
-    still = np.flatnonzero(~moved.any(axis=1))
-    moved[still, rng.integers(d, size=len(still))] = True
-    return np.where(moved, low + (high - low) * rng.random((n, d)), centre)
