@@ -305,4 +305,6 @@ def default_name(spec: str) -> str:
     """
     if spec.startswith("cmd:"):
         return Path((spec.removeprefix("cmd:").split() or ["cmd"])[0]).stem
+    if spec.startswith("activity:"):
+        return Path(spec.removeprefix("activity:")).stem
     return spec.rsplit(":", 1)[-1].split("(", 1)[0].strip()

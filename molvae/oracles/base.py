@@ -110,9 +110,11 @@ def resolve(spec: Spec) -> Oracle:
     - a registered name, with settings in brackets if it has any: "osimertinib_mpo", "penalised_logp(max_heavy_atoms=45)"
     - a function in a Python file, list of SMILES -> list of numbers or None: "dock.py:score"
     - an external command, see `command.CommandOracle`: "cmd:./dock --fast"
+    - a file with a classifier, see `activity.Activity`: "activity:kinase.safetensors"
 
     Raises UnknownName with the nearest name, ConfigError for a malformed spec, OracleError for an unusable file or program.
     """
+    from molvae.oracles.activity import Activity
     from molvae.oracles.command import CommandOracle
     from molvae.oracles.functions import CallableOracle, FunctionOracle
 
@@ -123,6 +125,8 @@ def resolve(spec: Spec) -> Oracle:
     spec = spec.strip()
     if spec.startswith("cmd:"):
         return CommandOracle(spec.removeprefix("cmd:"))
+    if spec.startswith("activity:"):
+        return Activity(spec.removeprefix("activity:"))
     if match := re.fullmatch(r"(.+\.py):(\w+)", spec):
         return FunctionOracle(*match.groups())
     if spec.endswith((".py", ".py:")):
