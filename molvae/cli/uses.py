@@ -259,7 +259,7 @@ def augment(
             f"{label_col!r} is a column of what is written, and cannot be the labels' name. Rename the column."
         )
     smiles, labels = read_labels(data, label_col, smiles_col)
-    held_out = read_molecules(hold_out).smiles if hold_out is not None else []
+    held_out = read_molecules(hold_out, smiles_col).smiles if hold_out is not None else []
     loaded = load_model(model, 8 * len(smiles))
     with stages() as progress:
         made = run(
@@ -282,6 +282,8 @@ def augment(
         say(f"  {count:,} rows left out: {reason}")
     if made.unencodable:
         say(f"  {made.unencodable:,} molecules have none: the model cannot encode them.")
+    if made.unknown_held_out:
+        say(f"molvae: {made.unknown_held_out:,} rows of {hold_out} are no valid SMILES, so nothing is kept from being one.")
     if made.also_held_out:
         say(f"molvae: {made.also_held_out:,} molecules of {data} are in {hold_out}, too. Take them out of one of the two.")
 

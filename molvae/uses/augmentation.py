@@ -22,6 +22,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ class Augmented:
     similarity: to the parent.  sources: "input" or "latent".
     left_out: why other rows of the input are not there.  short: input molecules with fewer neighbours than asked for.
     unencodable: those of them that the model cannot encode.  also_held_out: input molecules that are in the held-out set.
+    unknown_held_out: rows of the held-out set that are no valid SMILES, and so cannot be kept away.
     """
 
     smiles: list[str]
@@ -73,6 +75,7 @@ class Augmented:
     short: int
     unencodable: int
     also_held_out: int
+    unknown_held_out: int
 
     @property
     def n_new(self) -> int:
@@ -108,12 +111,13 @@ def augment(
     rows, left_out = _distinct(smiles, labels)
     if not rows:
         raise DataError(f"none of the {len(smiles)} rows has a molecule and a label. Check the columns.")
-    if shrink and not all(isinstance(label, (int, float)) for label in rows.values()):
+    if shrink and not all(isinstance(label, Real) for label in rows.values()):
         raise ConfigError("only numbers can be shrunk, and some labels are none. Leave shrink at 0.")
     model = model if isinstance(model, Model) else load(model)
     parents = list(rows)
     own = {without_stereo(text) or text for text in parents}
-    kept_away = {flat for text in held_out if (flat := without_stereo(text)) is not None}
+    readable = [flat for text in held_out if (flat := without_stereo(text)) is not None]
+    kept_away = set(readable)
     found = neighbourhoods(
         model, parents, n, similarity=similarity, excluded=own | kept_away, seed=seed, progress=progress
     )  # fmt: skip
@@ -136,6 +140,7 @@ def augment(
         short=sum(len(near) < n for near in lists),
         unencodable=sum(near is None for near in found),
         also_held_out=sum((without_stereo(text) or text) in kept_away for text in parents),
+        unknown_held_out=len(held_out) - len(readable),
     )
 
 
@@ -237,9 +242,12 @@ def relabelled(labels: Sequence[Any], lists: Sequence[Sequence[Near]], shrink: f
 def read_labels(path: str | os.PathLike[str], label: str, column: str | None = None) -> tuple[list[str], list[Any]]:
     """SMILES and labels of a table as they stand there: whole numbers or numbers if all of them are, else text.
 
-    Raises DataError if there is no such column, ConfigError if the file has no columns with names.
+    Raises DataError if there is no such column, ConfigError if the file has no columns with names, or it holds the SMILES.
     """
-    rows = list(read_rows(path, label_layout(path, label, column, "--label-col")))
+    layout = label_layout(path, label, column, "--label-col")
+    if layout.names == layout.column:
+        raise ConfigError(f"the column {label!r} of {path} holds the molecules, not their labels. Give another --label-col.")
+    rows = list(read_rows(path, layout))
     texts = [row.name for row in rows]
     known = [text for text in texts if text]
     labels: list[Any] = [text or None for text in texts]
@@ -255,7 +263,7 @@ def _distinct(smiles: Sequence[str], labels: Sequence[Any]) -> tuple[dict[str, A
     left_out: Counter[str] = Counter()
     for text, label in zip(smiles, labels, strict=True):
         written = canonical(text)
-        if label is None or label == "" or (isinstance(label, float) and math.isnan(label)):
+        if label is None or label == "" or (isinstance(label, Real) and math.isnan(label)):
             left_out["no label"] += 1
         elif written is None:
             left_out["not a valid SMILES"] += 1

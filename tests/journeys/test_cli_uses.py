@@ -95,6 +95,7 @@ def test_molecules_are_packed_and_unpacked(molvae, tiny_model: Path, tmp_path: P
         (("augment", "few.smi", "--label-col", "y"), 2, "few.smi has no columns with names"),
         (("augment", "few.csv", "--label-col", "loqP"), 1, "Did you mean 'logP'? Name it with --label-col"),
         (("augment", "few.csv", "--label-col", "smiles"), 2, "'smiles' is a column of what is written"),
+        (("augment", "upper.csv", "--label-col", "SMILES"), 2, "the column 'SMILES' of upper.csv holds the molecules"),
         (("augment", "few.csv", "--label-col", "logP", "-o", "more.smi"), 2, "more.smi has no room for labels"),
         (("augment", "few.csv", "--label-col", "logP", "-o", "more.xlsx"), 2, "more.xlsx has no known ending"),
         (("augment", "few.csv", "--label-col", "logP", "--hold-out", "nowhere.smi"), 1, "no file nowhere.smi"),
@@ -130,6 +131,7 @@ def test_a_mistake_is_one_sentence(
     (tmp_path / "few.csv").write_text(
         "smiles,logP,name,none\n" + "".join(f"{s},{i},m{i},\n" for i, s in enumerate(SMILES[:3]))
     )
+    (tmp_path / "upper.csv").write_text("SMILES,logP\nCCO,1\n")
     named = {"TINY": tiny_model, "DETECTOR": detector}
     found, out, err = molvae(*(named.get(a, a) if isinstance(a, str) else a for a in arguments))
     assert (found, out) == (code, ""), err
@@ -196,10 +198,11 @@ def test_a_small_set_is_augmented(molvae, tmp_path: Path) -> None:
     assert f"15 molecules and {len(new)} neighbours" in err
     assert "1 rows left out: not a valid SMILES" in err and "1 rows left out: no label" in err
     # A held-out molecule is nobody's neighbour; one that is in both files is told.
-    (tmp_path / "test.smi").write_text(f"{new[0]['smiles']}\n{SMILES[4]}\n")
+    (tmp_path / "test.smi").write_text(f"{new[0]['smiles']}\n{SMILES[4]}\nC1CC\n")
     code, out, err = molvae(*command, "--hold-out", "test.smi", "-o", "more.tsv")
     assert (code, out) == (0, ""), err
     assert "1 molecules of table.csv are in test.smi, too" in err
+    assert "1 rows of test.smi are no valid SMILES" in err
     written = list(csv.DictReader((tmp_path / "more.tsv").open(), delimiter="\t"))
     assert new[0]["smiles"] not in {row["smiles"] for row in written} and len(written) > 15
 

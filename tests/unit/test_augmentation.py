@@ -132,7 +132,7 @@ def test_rows_of_a_real_model(small_model: Model) -> None:
     assert plain.short == sum([row[2] for row in new].count(parent) < 2 for parent in given)
     # What is held out is nobody's neighbour, and an input molecule that is held out is told.
     without = augment(smiles, labels, n=2, model=small_model, similarity=0.3, held_out=[new[0][0], own[2], "C1CC"], seed=1)
-    assert new[0][0] not in without.smiles and without.also_held_out == 1
+    assert new[0][0] not in without.smiles and (without.also_held_out, without.unknown_held_out) == (1, 1)
     shrunk = augment(smiles, labels, n=2, model=small_model, similarity=0.3, shrink=1.0, seed=1)
     mean = sum(given.values()) / len(given)
     expected = [mean + alike * (given[parent] - mean) for _, _, parent, alike, _ in rows]
