@@ -4,8 +4,10 @@ import numpy as np
 import selfies
 from rdkit import Chem
 
+from molvae.history import Proposal
 from molvae.randomness import stream
 from molvae.search.proposals.selfies_edits import (
+    SelfiesMutation,
     edit,
     robust_symbols,
     selfies_offspring,
@@ -114,3 +116,11 @@ def test_stereo_marks_are_dropped() -> None:
     assert without_stereo("C[C@@H](C(=O)O)c1ccc(CC(C)C)cc1") == Chem.CanonSmiles("CC(C(=O)O)c1ccc(CC(C)C)cc1")
     assert without_stereo("F/C=C/F") == "FC=CF"
     assert without_stereo("no molecule") is None
+
+
+def test_the_source_says_parents_without_their_stereo_marks() -> None:
+    parents = [Proposal(s, "start") for s in CANONICAL]
+    children = SelfiesMutation(None, max_edits=1).propose(parents, 40, stream(14))
+    assert len({c.smiles for c in children}) == 40
+    assert {c.source for c in children} == {"selfies_mutation"}
+    assert not any("@" in c.smiles for c in children)

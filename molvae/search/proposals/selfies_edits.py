@@ -18,8 +18,11 @@ import selfies
 from rdkit import Chem, rdBase
 
 from molvae.chem.molecules import Mol, canonical, parse
+from molvae.history import History, Proposal
+from molvae.search.proposals.base import PROPOSALS, ProposalSource
 from molvae.search.proposals.editable import finish
 from molvae.search.proposals.graph_edits import MAX_ATOMS
+from molvae.search.space import SearchSpace
 from molvae.tokens import Vocabulary, constraint_table
 
 _ORDERS = 5  # ways a parent is written; encoding costs more than editing
@@ -71,6 +74,38 @@ def selfies_offspring(
         if smiles is not None and smiles not in unwanted and smiles not in known and _is_sane(smiles, max_atoms):
             children.setdefault(smiles)
     return list(children)
+
+
+@PROPOSALS.register("selfies_mutation")
+class SelfiesMutation(ProposalSource):
+    """One or a few symbols of a parent's SELFIES replaced, inserted or deleted, the symbols drawn as parents use them.
+
+    Stereo marks of parents are dropped, as in STONED.
+
+    Parameters
+    ----------
+    max_edits: symbols edited in a child, from 1 to this number.
+    """
+
+    name = "selfies_mutation"
+
+    def __init__(self, space: SearchSpace, *, max_edits: int = 3) -> None:
+        super().__init__(space)
+        self.max_edits = max_edits
+
+    def propose(
+        self, parents: Sequence[Proposal], n: int, rng: np.random.Generator, history: History | None = None
+    ) -> list[Proposal]:
+        flat = list(dict.fromkeys(s for s in (without_stereo(p.smiles) for p in parents) if s is not None))
+        children = selfies_offspring(flat, n, rng, vocabulary=vocabulary_for(flat), max_edits=self.max_edits)
+        return [Proposal(smiles, self.name) for smiles in children]
+
+
+def vocabulary_for(parents: Sequence[str]) -> Vocabulary:
+    """SELFIES' robust alphabet, and the symbols that `parents` (canonical SMILES) are written with beside it."""
+    robust = Vocabulary.build([robust_symbols()])
+    written = (robust.to_selfies(smiles)[0] for smiles in parents)
+    return robust.extended(text for text in written if text is not None)
 
 
 @cache

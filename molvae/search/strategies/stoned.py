@@ -10,10 +10,9 @@ from __future__ import annotations
 from molvae.history import History, Proposal
 from molvae.randomness import child_seed, stream
 from molvae.search.proposals.graph_edits import MAX_ATOMS
-from molvae.search.proposals.selfies_edits import robust_symbols, selfies_offspring, without_stereo
+from molvae.search.proposals.selfies_edits import selfies_offspring, vocabulary_for, without_stereo
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy, from_prior
-from molvae.tokens import Vocabulary
 
 
 @STRATEGIES.register("stoned")
@@ -46,13 +45,11 @@ class Stoned(Strategy):
     def choose(self, history: History, n: int, seed: int) -> list[Proposal]:
         flat = (without_stereo(evaluation.smiles) for evaluation in history.best(self.population))
         parents = list(dict.fromkeys(smiles for smiles in flat if smiles is not None))
-        robust = Vocabulary.build([robust_symbols()])
-        written = (robust.to_selfies(smiles)[0] for smiles in parents)
         children = selfies_offspring(
             parents,
             n,
             stream(seed, "stoned"),
-            vocabulary=robust.extended(text for text in written if text is not None),
+            vocabulary=vocabulary_for(parents),
             by_use=False,
             max_edits=self.max_edits,
             max_atoms=self.max_atoms,
