@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from molvae.benchmark.pmo import ABOUT, TASKS, Published, published
+from molvae.benchmark.pmo import ABOUT, EXTRA_NOTE, EXTRA_TASKS, TASKS, Published, published
 from molvae.benchmark.runs import DONE, read_done
 from molvae.benchmark.tabulate import markdown, spread
 from molvae.chem.molecules import parse
@@ -38,6 +38,7 @@ SHOWN = (
 def run_row(folder: Path, budget: int) -> Row | None:
     """One finished run at `budget` calls; None if it is not finished, or had a smaller budget and did not converge.
 
+    extra: what must be known of an extra task, "" for PMO's.
     auc_top1, auc_top10, auc_top100: PMO's areas. top1, top10, top100: means of the best at the end. scaffolds_of_top10:
     distinct ones. sa_of_top10, qed_of_top10: means. sources_of_top10: what proposed them. seconds: choosing and measuring.
     ms_choosing_per_call: the search's own cost. Then what made the run, and where it comes from.
@@ -55,6 +56,7 @@ def run_row(folder: Path, budget: int) -> Row | None:
     choosing = sum(event["ask_seconds"] for event in rounds)
     return {
         "task": about["task"],
+        "extra": EXTRA_NOTE if about["task"] in EXTRA_TASKS else "",
         "strategy": about["strategy"],
         "settings": ", ".join(f"{key}={value}" for key, value in about["settings"].items()),
         "seed": about["seed"],
@@ -97,29 +99,38 @@ SUMMED = ("auc_top1", "auc_top10", "auc_top100", "top1", "top10", "top100")
 
 
 def task_rows(rows: Sequence[Row]) -> list[Row]:
-    """A row a task: means over seeds, their sample standard deviations (`_sd`), shares of the winners; last, the sum.
+    """A row a task: means over seeds, their sample standard deviations (`_sd`), shares of the winners; then the sum.
 
     The sum row holds sums over tasks of the scores, and means of the rest. Its standard deviations are of the sums of
-    single seeds, those seeds that have every task.
+    single seeds, those seeds that have every task. Extra tasks are not in it; their rows come after it, and say so.
     """
-    tasks = list(dict.fromkeys(str(row["task"]) for row in rows))
-    found: list[Row] = []
-    for task in tasks:
-        runs = [row for row in rows if row["task"] == task]
-        line: Row = {"task": task, "seeds": len(runs)}
-        for name in AVERAGED:
-            line |= _mean_and_sd(name, [_number(run[name]) for run in runs])
-        found.append(line | {"sources_of_top10": shares(source_counts(runs))})
+    summed = of_the_sum(rows)
+    tasks = list(dict.fromkeys(str(row["task"]) for row in summed))
+    found = [_task_row(summed, task) for task in tasks]
     if found:
-        total: Row = {"task": f"sum of {len(tasks)}", "seeds": len(_whole_seeds(rows, tasks))}
+        total: Row = {"task": f"sum of {len(tasks)}", "seeds": len(_whole_seeds(summed, tasks))}
         for name in AVERAGED:
             if name in SUMMED:
                 total[name] = sum(_number(line[name]) for line in found)
-                total[f"{name}_sd"] = _sd(seed_sums(rows, tasks, name))
+                total[f"{name}_sd"] = _sd(seed_sums(summed, tasks, name))
             else:
                 total[name] = fmean(_number(line[name]) for line in found)
-        found.append(total | {"sources_of_top10": shares(source_counts(rows))})
-    return found
+        found.append(total | {"sources_of_top10": shares(source_counts(summed))})
+    extra = [_task_row(rows, task) for task in EXTRA_TASKS if any(row["task"] == task for row in rows)]
+    return found + [line | {"task": f"{line['task']} ({EXTRA_NOTE})"} for line in extra]
+
+
+def of_the_sum(rows: Sequence[Row]) -> list[Row]:
+    """The rows of all but the extra tasks."""
+    return [row for row in rows if row["task"] not in EXTRA_TASKS]
+
+
+def _task_row(rows: Sequence[Row], task: str) -> Row:
+    runs = [row for row in rows if row["task"] == task]
+    line: Row = {"task": task, "seeds": len(runs)}
+    for name in AVERAGED:
+        line |= _mean_and_sd(name, [_number(run[name]) for run in runs])
+    return line | {"sources_of_top10": shares(source_counts(runs))}
 
 
 def seed_sums(rows: Sequence[Row], tasks: Sequence[str], name: str) -> list[float]:
@@ -192,10 +203,13 @@ def read_benchmark(folder: Path, budget: int) -> Benchmark:
 def score_table(benchmarks: Sequence[Benchmark], *, all_published: bool = False) -> str:
     """AUC top-10 by task, ours (mean ± sample standard deviation over seeds) and published, in Markdown.
 
-    Sums are over the tasks that every benchmark has, for published methods over the same ones.
+    Sums are over the tasks that every benchmark has, for published methods over the same ones. "" if there is no task of
+    PMO's 20; the extra tasks are in `extra_table`.
     """
     others = shown_methods(all_published)
     tasks = [task for task in TASKS if any(b.of_task(task) for b in benchmarks)]
+    if not tasks:
+        return ""
     common = [task for task in tasks if all(b.of_task(task) for b in benchmarks)]
     lines = [
         [task, *(spread(b.of_task(task), 3) for b in benchmarks), *(f"{p.scores[task]:.3f}" for p in others)]
@@ -207,24 +221,35 @@ def score_table(benchmarks: Sequence[Benchmark], *, all_published: bool = False)
     return markdown(["task", *(b.label for b in benchmarks), *map(_heading, others)], lines)
 
 
+def extra_table(benchmarks: Sequence[Benchmark]) -> str:
+    """AUC top-10 of the extra tasks, ours alone, under a line that says what they are, in Markdown; "" if there are none."""
+    tasks = [task for task in EXTRA_TASKS if any(b.of_task(task) for b in benchmarks)]
+    lines = [[task, *(spread(b.of_task(task), 3) for b in benchmarks)] for task in tasks]
+    header = [EXTRA_NOTE, *(b.label for b in benchmarks)]
+    return markdown(header, lines) if lines else ""
+
+
 def about_table(benchmarks: Sequence[Benchmark]) -> str:
-    """What each benchmark is and cost, and what its winners are like, in Markdown; over the tasks that it has."""
+    """What each benchmark is and cost, and what its winners are like, in Markdown; over those of PMO's tasks it has."""
     header = (
         "benchmark", "strategy", "settings", "tasks", "seeds", "AUC top-1", "AUC top-10", "AUC top-100", "top-10 at the end",
         "top 10 by source", "scaffolds", "SA", "QED", "seconds a run", "ms choosing a call",
     )  # fmt: skip
     lines = []
     for b in benchmarks:
-        total = task_rows(b.rows)[-1]
-        tasks = {str(row["task"]) for row in b.rows}
+        rows = of_the_sum(b.rows)
+        if not rows:
+            continue
+        total = task_rows(rows)[-1]
+        tasks = {str(row["task"]) for row in rows}
         mean = {name: f"{_number(total[name]):.{digits}f}" for name, digits in _DIGITS.items()}
         sums = [f"{_number(total[name]):.3f}" for name in ("auc_top1", "auc_top10", "auc_top100", "top10")]
-        seeds = sorted({int(str(row["seed"])) for row in b.rows})
+        seeds = sorted({int(str(row["seed"])) for row in rows})
         lines.append([
-            b.label, b.about["strategy"], b.rows[0]["settings"], len(tasks), " ".join(map(str, seeds)), *sums,
+            b.label, b.about["strategy"], rows[0]["settings"], len(tasks), " ".join(map(str, seeds)), *sums,
             total["sources_of_top10"], *mean.values(),
         ])  # fmt: skip
-    return markdown(header, lines)
+    return markdown(header, lines) if lines else ""
 
 
 _DIGITS = {"scaffolds_of_top10": 1, "sa_of_top10": 2, "qed_of_top10": 2, "seconds": 0, "ms_choosing_per_call": 1}

@@ -28,6 +28,9 @@ def pmo(
     first_seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     budget: Annotated[int, typer.Option("--budget", "-n", help="Oracle calls of each search.")] = 10_000,
     tasks: Annotated[str | None, typer.Option(help="Some of the 20 tasks, with commas: zaleplon_mpo,qed.")] = None,
+    extra: Annotated[
+        bool, typer.Option("--extra", help="Also gsk3b and jnk3, with classifiers of our own; they are in no sum.")
+    ] = False,
     workers: Annotated[int, typer.Option(help="Searches side by side, a process each; 0 for one after the other.")] = 0,
     model: Annotated[str, typer.Option(help="A shipped model, or the path of a trained one.")] = "zinc250k",
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of the strategy: --set batch=10.")] = None,
@@ -50,6 +53,7 @@ def pmo(
         folder,
         strategy,
         tasks=names,
+        extra=extra,
         seeds=range(first_seed, first_seed + seeds),
         budget=budget,
         settings=override({}, set_ or []),
@@ -97,12 +101,19 @@ def table(
 
 
 def _show(folders: list[Path], budget: int | None, all_published: bool = False) -> None:
-    from molvae.benchmark.results import about_table, read_benchmark, score_table, sources_of_published, whole_budget
+    from molvae.benchmark.results import (
+        about_table,
+        extra_table,
+        read_benchmark,
+        score_table,
+        sources_of_published,
+        whole_budget,
+    )
 
     budget = budget or min(whole_budget(folder) for folder in folders)
     benchmarks = [read_benchmark(folder, budget) for folder in folders]
-    print(f"AUC top-10 of {budget:,} calls; published methods: of 10,000 calls; * scored 250,000 molecules before.\n")
-    print(score_table(benchmarks, all_published=all_published))
-    print()
-    print(about_table(benchmarks))
-    print("\n" + sources_of_published(all_published), flush=True)
+    scores, extra = score_table(benchmarks, all_published=all_published), extra_table(benchmarks)
+    of_others = "; published methods: of 10,000 calls; * scored 250,000 molecules before" if scores else ""
+    sources = sources_of_published(all_published) if scores else ""
+    parts = [f"AUC top-10 of {budget:,} calls{of_others}.", scores, about_table(benchmarks), extra, sources]
+    print("\n\n".join(filter(None, parts)), flush=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from molvae.benchmark import runs
-from molvae.benchmark.pmo import TASKS, published
+from molvae.benchmark.pmo import EXTRA_TASKS, TASKS, chosen_tasks, published
 from molvae.cli import main
 from molvae.evaluation.search import auc_top_k
 
@@ -141,6 +141,7 @@ def test_processes_side_by_side_go_on_after_a_kill(benchmark, made: Path, tiny_m
     [
         (("--strategy", "genetics"), "Did you mean 'genetic'?"),
         (("--tasks", "qed,zaleplon"), "Did you mean 'zaleplon_mpo'?"),
+        (("--tasks", "gsk3"), "Did you mean 'gsk3b'?"),
         (("--set", "bach=5"), "Did you mean 'batch'?"),
         (("--strategy", "default", "--set", 'sources=["graph_mutations"]'), "Did you mean 'graph_mutation'?"),
         (("--budget", 0), "budget is 0"),
@@ -176,6 +177,57 @@ def test_a_run_that_fails_does_not_stop_the_others(benchmark, made: Path, tiny_m
     assert "median1-0 failed: " in outcome.err and "1 of 4 runs failed" in outcome.sentence
     assert (broken / "qed-0" / runs.DONE).exists()
     assert len(rows(broken / "runs.csv")) == 3
+
+
+@pytest.fixture(scope="module")
+def with_extra(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished benchmark of one task and both extra tasks, 16 calls each. Do not write to it."""
+    folder = tmp_path_factory.mktemp("benchmarks") / "more"
+    command = ["benchmark", "pmo", *SMALL, "--seeds", "1", "--budget", "16", "--tasks", "qed", "--extra"]
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--model", str(tiny_model), "-o", str(folder)])
+    assert not end.value.code
+    return folder
+
+
+def test_extra_tasks_are_marked_and_in_no_sum(benchmark, with_extra: Path) -> None:
+    note = "classifier of our own, not comparable with published columns"
+    by_run = {row["task"]: row for row in rows(with_extra / "runs.csv")}
+    assert set(by_run) == {"qed", "gsk3b", "jnk3"}
+    assert by_run["qed"]["extra"] == "" and note in by_run["gsk3b"]["extra"] and note in by_run["jnk3"]["extra"]
+    by_task = {row["task"]: row for row in rows(with_extra / "tasks.csv")}
+    assert list(by_task) == ["qed", "sum of 1", f"gsk3b (extra: {note})", f"jnk3 (extra: {note})"]
+    assert by_task["sum of 1"]["auc_top10"] == by_task["qed"]["auc_top10"] == by_run["qed"]["auc_top10"]
+    scores = [float(r["score"]) for r in rows(with_extra / "gsk3b-0" / "molecules.csv")]
+    assert len(scores) == 16 and all(0 <= score <= 1 for score in scores)
+    assert float(by_run["gsk3b"]["auc_top10"]) == pytest.approx(sum(sorted(scores)[-10:]) / 20, rel=1e-5)
+
+    outcome = benchmark("table", with_extra)
+    assert outcome.code == 0, outcome.err
+    published_part, extra_part = outcome.out.split(f"| extra: {note} | more |")
+    assert "sum of 1" in published_part and "gsk3b" not in published_part and "jnk3" not in published_part
+    lines = [line for line in extra_part.splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[0] for line in lines] == ["| ---", "| gsk3b", "| jnk3"]
+    assert all(len(line.strip("| ").split(" | ")) == 2 for line in lines)  # no published column
+
+
+def test_a_table_of_extra_tasks_alone(benchmark, with_extra: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(with_extra, alone)
+    shutil.rmtree(alone / "qed-0")
+    outcome = benchmark("table", alone)
+    assert outcome.code == 0, outcome.err
+    assert "| gsk3b |" in outcome.out and "sum of" not in outcome.out and "| task |" not in outcome.out
+    # Beside a benchmark that lacks them, their cells are empty; its sums are those of the tasks that both have.
+    outcome = benchmark("table", alone, with_extra)
+    assert outcome.code == 0, outcome.err
+
+
+def test_extra_tasks_are_chosen_by_name_or_all() -> None:
+    assert chosen_tasks(None) == list(TASKS) and len(TASKS) == 20 and not {*TASKS} & {*EXTRA_TASKS}
+    assert chosen_tasks(None, extra=True) == [*TASKS, *EXTRA_TASKS]
+    assert chosen_tasks(["jnk3", "qed"]) == ["qed", "jnk3"]
+    assert chosen_tasks(["qed"], extra=True) == ["qed", "gsk3b", "jnk3"]
 
 
 def test_tables_of_nothing(benchmark, made: Path, tmp_path: Path) -> None:
