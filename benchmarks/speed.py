@@ -6,7 +6,9 @@ Training: molecules and tokens (end marks included) a second in molvae.training.
 Transformer, first steps left out. Decoding: latents in, canonical isomeric SMILES and the faithful check out. Verbs: a whole
 command from the start of its process to the file it writes, on all cores, `generate` with its properties. Search: the
 time in which a strategy proposes its next batch, divided by the batch, when it already knows 100, 1,000 or 5,000 molecules
-(training rows, with their QED as score); measuring itself is not part of it. Times are wall-clock seconds.
+(training rows, with their QED as score); measuring itself is not part of it. Times are wall-clock seconds. Sources: what a
+proposal source costs for each distinct, new and sane molecule, in processor time, when it is asked ten times for 75 children
+of the best 50 of 300 known training rows; what it has to know of the parents is there already, as in a search.
 """
 
 from __future__ import annotations
@@ -26,17 +28,19 @@ from common import RESULTS, data_option, provenance, run_script, table, write_cs
 
 from molvae.checkpoint import find
 from molvae.chem import canonical, parse
+from molvae.chem.filters import problems
 from molvae.chem.properties import properties
 from molvae.datasets import tokenise
-from molvae.history import Evaluation, History
+from molvae.history import Evaluation, History, Proposal
 from molvae.models.sequence_vae import MODELS
 from molvae.randomness import stream
+from molvae.search.proposals.base import PROPOSALS
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy
 from molvae.training import Examples, TrainSettings, fit
 
 Row = dict[str, object]
-PARTS = ("train", "model", "verbs", "search")
+PARTS = ("train", "model", "verbs", "search", "sources")
 WARM_UP = 5  # steps; the first ones allocate memory, and compile on a GPU
 
 
@@ -75,6 +79,8 @@ def main() -> None:
             found.append(verbs(args.model, split.train, args.samples, args.seed))
         if "search" in parts:
             found.append(search_overhead(args.model, split.train, device, args.calls, args.strategy, args.seed))
+        if "sources" in parts:
+            found.append(source_costs(args.model, split.train, device, args.seed))
         for row in (row for part in found for row in part):
             rows.append({**row, "device": kind})
             print(table([row]).splitlines()[-1], flush=True)
@@ -180,6 +186,37 @@ def search_overhead(
                 "batch": n,
                 "proposed": len(proposed),
             }
+
+
+def source_costs(name: str, train: list[str], device: str, seed: int, asked: int = 75, times: int = 10) -> Iterator[Row]:
+    """Processor milliseconds of each proposal source for a distinct molecule that is new and without `problems`."""
+    import molvae
+
+    space = SearchSpace(molvae.load(name, device=device), (), seed)
+    rows = stream(seed, "sources").permutation(len(train))[:310]
+    known = list(dict.fromkeys(text for i in rows if (text := canonical(train[i]))))[:300]
+    history = History(
+        [Evaluation(i, s, properties(parse(s), ["QED"])["QED"], source="prior") for i, s in enumerate(known, 1)]
+    )
+    parents = [Proposal(e.smiles, e.source) for e in history.best(50)]
+    for source_name in PROPOSALS:
+        source = PROPOSALS.build(source_name, None, space)
+        source.propose(parents, 5, stream(seed, "warm-up"), history)
+        children: list[Proposal] = []
+        started = time.process_time()
+        for k in range(times):
+            children += source.propose(parents, asked, stream(seed, "children", k), history)
+        milliseconds = 1000 * (time.process_time() - started)
+        new = {child.smiles for child in children} - history.known.keys()
+        kept = sum(not problems(parse(smiles)) for smiles in new)
+        yield {
+            "what": f"source {source_name}",
+            "value": round(milliseconds / max(1, kept), 2),
+            "unit": "processor ms/candidate",
+            "asked": asked * times,
+            "proposed": len(children),
+            "distinct, new and sane": kept,
+        }
 
 
 def history_of(smiles: list[str], scores: list[float], z: np.ndarray, strategy: Strategy) -> History:

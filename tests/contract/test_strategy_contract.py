@@ -9,6 +9,7 @@ from rdkit import Chem
 
 from molvae.history import Evaluation, History, Proposal
 from molvae.randomness import child_seed
+from molvae.search.proposals.base import PROPOSALS
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy
 
@@ -137,3 +138,18 @@ def test_equal_scores_are_survived(name: str) -> None:
 def test_learning_beats_random_screening(rival: str) -> None:
     seeds = range(2)
     assert np.mean([top_10(run(rival, s)) for s in seeds]) > np.mean([top_10(run("random", s)) for s in seeds])
+
+
+@pytest.mark.parametrize("source", PROPOSALS.names())
+def test_the_default_search_takes_any_source_by_name(source: str) -> None:
+    def asked(history: History, seed: int) -> list[tuple[str, str]]:
+        space = SearchSpace(FakeModel(), seed=0)
+        strategy = STRATEGIES.build("default", {"sources": [source], "children": 40, "immigrants": 0}, space)
+        return [(p.smiles, p.source) for p in strategy.propose(history, 5, seed)]
+
+    history = run("random", 0).before(1)
+    proposals = asked(history, 7)
+    assert 0 < len(proposals) <= 5
+    assert {name for _, name in proposals} == {source}
+    assert not {smiles for smiles, _ in proposals} & history.known.keys()
+    assert asked(history, 7) == proposals

@@ -12,6 +12,7 @@ from molvae.models.kl_weight import KL_WEIGHTS, RateTarget
 from molvae.models.networks import DECODERS, ENCODERS
 from molvae.models.sequence_vae import MODELS
 from molvae.preparation import DataSettings
+from molvae.search.proposals.base import PROPOSALS
 from molvae.search.strategies.base import STRATEGIES
 from molvae.training_settings import FineTuneSettings, TrainSettings
 
@@ -27,7 +28,7 @@ def loaded(name: str):
 
 docstrings, hooks = loaded("docstrings"), loaded("hooks")
 
-REGISTRIES = (MODELS, ENCODERS, DECODERS, KL_WEIGHTS, STRATEGIES)
+REGISTRIES = (MODELS, ENCODERS, DECODERS, KL_WEIGHTS, STRATEGIES, PROPOSALS)
 SETTINGS = [DataSettings, TrainSettings, FineTuneSettings, *(registry.get(n) for registry in REGISTRIES for n in registry)]
 
 TEXT = """Does a thing.
