@@ -90,7 +90,7 @@ def jointly_trained(
             inferred = vae.infer(ids, torch.randn(shape, generator=noise).to(vae.device))
             x = inputs(inferred.mean)
             gp.set_train_data(x, strict=False)
-            loss = vae_loss(vae, ids, inferred, noise) - mll(gp(x), gp.train_targets).to(vae.device)
+            loss = vae_loss(vae, ids, inferred, noise) - mll(gp(x), gp.train_targets).float().to(vae.device)
             if not loss.isfinite():
                 raise DivergedModel(
                     f"joint training diverged at step {step}: the loss is {float(loss)}. Give a smaller learning_rate."
