@@ -7,8 +7,8 @@ Transformer, first steps left out. Decoding: latents in, canonical isomeric SMIL
 command from the start of its process to the file it writes, on all cores, `generate` with its properties. Search: the
 time in which a strategy proposes its next batch, divided by the batch, when it already knows 100, 1,000 or 5,000 molecules
 (training rows, with their QED as score); measuring itself is not part of it. Times are wall-clock seconds. Sources: what a
-proposal source costs for each distinct, new and sane molecule, in processor time, when it is asked ten times for 75 children
-of the best 50 of 300 known training rows; what it has to know of the parents is there already, as in a search.
+proposal source costs for each distinct, new and sane molecule, in processor time, when it is asked three times for 75
+children of the best 50 of 300 known training rows; what it has to know of the parents is there already, as in a search.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from molvae.datasets import tokenise
 from molvae.history import Evaluation, History, Proposal
 from molvae.models.sequence_vae import MODELS
 from molvae.randomness import stream
-from molvae.search.proposals.base import PROPOSALS
+from molvae.search.proposals.base import PROPOSALS, build_sources
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy
 from molvae.training import Examples, TrainSettings, fit
@@ -188,7 +188,7 @@ def search_overhead(
             }
 
 
-def source_costs(name: str, train: list[str], device: str, seed: int, asked: int = 75, times: int = 10) -> Iterator[Row]:
+def source_costs(name: str, train: list[str], device: str, seed: int, asked: int = 75, times: int = 3) -> Iterator[Row]:
     """Processor milliseconds of each proposal source for a distinct molecule that is new and without `problems`."""
     import molvae
 
@@ -199,8 +199,8 @@ def source_costs(name: str, train: list[str], device: str, seed: int, asked: int
         [Evaluation(i, s, properties(parse(s), ["QED"])["QED"], source="prior") for i, s in enumerate(known, 1)]
     )
     parents = [Proposal(e.smiles, e.source) for e in history.best(50)]
-    for source_name in PROPOSALS:
-        source = PROPOSALS.build(source_name, None, space)
+    for spec in (*PROPOSALS, *(f"latent_step(smallest={step}, largest={step})" for step in (0.3, 0.4, 0.5, 0.6, 0.7))):
+        (source,) = build_sources([spec], space).values()
         source.propose(parents, 5, stream(seed, "warm-up"), history)
         children: list[Proposal] = []
         started = time.process_time()
@@ -210,7 +210,7 @@ def source_costs(name: str, train: list[str], device: str, seed: int, asked: int
         new = {child.smiles for child in children} - history.known.keys()
         kept = sum(not problems(parse(smiles)) for smiles in new)
         yield {
-            "what": f"source {source_name}",
+            "what": f"source {spec}",
             "value": round(milliseconds / max(1, kept), 2),
             "unit": "processor ms/candidate",
             "asked": asked * times,

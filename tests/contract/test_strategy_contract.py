@@ -1,5 +1,6 @@
 """What every registered strategy promises. A new file in molvae/search/strategies is covered without a new test."""
 
+import re
 from functools import cache
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from fakes import FakeModel, Similarity, molecule
 from rdkit import Chem
 
+from molvae.errors import MolvaeError
 from molvae.history import Evaluation, History, Proposal
 from molvae.randomness import child_seed
 from molvae.search.proposals.base import PROPOSALS
@@ -153,3 +155,25 @@ def test_the_default_search_takes_any_source_by_name(source: str) -> None:
     assert {name for _, name in proposals} == {source}
     assert not {smiles for smiles, _ in proposals} & history.known.keys()
     assert asked(history, 7) == proposals
+
+
+@pytest.mark.parametrize(("sources", "sentence"), [
+    (["fragment_swab"], "Did you mean 'fragment_swap'"),
+    (["latent_step(smalest=0.4)"], "Did you mean 'smallest'"),
+    (["latent_step(smallest=0.4"], "name(setting=value"),
+    (["latent_step(smallest=0)"], "0 < smallest"),
+    (["latent_trust_region(smallest=0.9)"], "at most 0.8"),
+    (["latent_trust_region(anchors=0)"], "at least 1"),
+    (["fragment_swap(largest=0)"], "at least 1"),
+    (["graph_neighbourhood(incumbents=2)", "graph_neighbourhood"], "twice"),
+])  # fmt: skip
+def test_a_mistake_in_the_sources_is_a_sentence(sources: list[str], sentence: str) -> None:
+    with pytest.raises(MolvaeError, match=re.escape(sentence)):
+        STRATEGIES.build("default", {"sources": sources}, SearchSpace(FakeModel()))
+
+
+def test_sources_take_settings_in_brackets() -> None:
+    specs = ["latent_step(smallest=0.4, largest=0.8)", "graph_mutation"]
+    built = STRATEGIES.build("default", {"sources": specs}, SearchSpace(FakeModel())).sources
+    assert list(built) == ["latent_step", "graph_mutation"]
+    assert (built["latent_step"].smallest, built["latent_step"].largest) == (0.4, 0.8)

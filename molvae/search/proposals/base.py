@@ -12,13 +12,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from molvae.errors import ConfigError
 from molvae.history import History, Proposal
+from molvae.oracles.base import call_syntax
 from molvae.registry import Registry
 
 if TYPE_CHECKING:
     from molvae.search.space import SearchSpace
 
 PROPOSALS: Registry[ProposalSource] = Registry("proposal source", "molvae.search.proposals")
+
+
+def build_sources(specs: Sequence[str], space: SearchSpace) -> dict[str, ProposalSource]:
+    """Sources by name, in order, each spec "name" or "name(setting=value, ...)".
+
+    Raises UnknownName with the nearest name, and ConfigError for a malformed spec, a wrong setting, or a name given twice:
+    credit goes by name.
+    """
+    sources: dict[str, ProposalSource] = {}
+    for spec in specs:
+        name, settings = call_syntax(spec, "proposal source")
+        if name in sources:
+            raise ConfigError(f"sources has {name!r} twice; a search gives credit by name, so keep one.")
+        sources[name] = PROPOSALS.build(name, settings, space)
+    return sources
 
 
 class ProposalSource(ABC):
@@ -31,6 +48,12 @@ class ProposalSource(ABC):
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
+
+    def require_positive(self, **settings: int) -> None:
+        """Raise ConfigError for the first of these settings that is below 1."""
+        for setting, value in settings.items():
+            if value < 1:
+                raise ConfigError(f"proposal source {self.name!r}: {setting} is {value}; give at least 1.")
 
     @abstractmethod
     def propose(

@@ -145,6 +145,7 @@ class FragmentSwap(ProposalSource):
 
     def __init__(self, space: SearchSpace, *, donors: int = 300, largest: int = 15, linkers: float = 0.3) -> None:
         super().__init__(space)
+        self.require_positive(donors=donors, largest=largest)
         self.donors, self.largest, self.linkers = donors, largest, linkers
 
     def propose(

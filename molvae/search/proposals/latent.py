@@ -20,6 +20,7 @@ import numpy as np
 
 from molvae.chem.filters import problems
 from molvae.chem.molecules import parse
+from molvae.errors import ConfigError
 from molvae.history import History, Proposal
 from molvae.randomness import child_seed
 from molvae.search.proposals.base import PROPOSALS, ProposalSource
@@ -88,6 +89,8 @@ class LatentStep(LatentSource):
 
     def __init__(self, space: SearchSpace, *, smallest: float = 0.1, largest: float = 0.7) -> None:
         super().__init__(space)
+        if not 0.0 < smallest <= largest <= 1.0:
+            raise ConfigError(f"latent_step: steps from {smallest} to {largest}; give 0 < smallest <= largest <= 1.")
         self.smallest, self.largest = smallest, largest
 
     def propose(

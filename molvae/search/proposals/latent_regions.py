@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from molvae.errors import ConfigError
 from molvae.history import History, Proposal
 from molvae.search.proposals.base import PROPOSALS
 from molvae.search.proposals.latent import LatentSource
@@ -33,20 +34,32 @@ class LatentTrustRegion(LatentSource):
     anchors: boxes, at most.
     elites: measured molecules, the best ones, among which anchors are looked for; parents where nothing is measured.
     failure_tolerance: failures in a row after which the side is halved.
+    smallest: a side that falls below this is set back to 0.8. Nearly all molecules of smaller boxes are the anchors themselves.
     """
 
     name = "latent_trust_region"
 
-    def __init__(self, space: SearchSpace, *, anchors: int = 10, elites: int = 100, failure_tolerance: int = 5) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        anchors: int = 10,
+        elites: int = 100,
+        failure_tolerance: int = 5,
+        smallest: float = 0.4,
+    ) -> None:
         super().__init__(space)
+        self.require_positive(anchors=anchors, elites=elites, failure_tolerance=failure_tolerance)
+        if not 0.0 < smallest <= TrustRegion.length:
+            raise ConfigError(f"{self.name}: smallest is {smallest}; give above 0 and at most {TrustRegion.length}.")
         self.anchors, self.elites = anchors, elites
-        self.failure_tolerance = failure_tolerance
+        self.region = TrustRegion(failure_tolerance, length_min=smallest)
 
     def propose(
         self, parents: Sequence[Proposal], n: int, rng: np.random.Generator, history: History | None = None
     ) -> list[Proposal]:
         history = history if history is not None else History()
-        region = replay_source(history, self.name, self.anchors, TrustRegion(self.failure_tolerance))
+        region = replay_source(history, self.name, self.anchors, self.region)
         best = [Proposal(e.smiles, e.source, e.z) for e in history.best(self.elites)]
         x = np.clip(to_box(self.latents(best or parents), *self.prior_moments), 0.0, 1.0)
         if not len(x):

@@ -126,6 +126,7 @@ class GraphNeighbourhood(ProposalSource):
 
     def __init__(self, space: SearchSpace, *, incumbents: int = 5) -> None:
         super().__init__(space)
+        self.require_positive(incumbents=incumbents)
         self.incumbents = incumbents
 
     def propose(

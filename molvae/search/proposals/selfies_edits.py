@@ -91,6 +91,7 @@ class SelfiesMutation(ProposalSource):
 
     def __init__(self, space: SearchSpace, *, max_edits: int = 3) -> None:
         super().__init__(space)
+        self.require_positive(max_edits=max_edits)
         self.max_edits = max_edits
 
     def propose(

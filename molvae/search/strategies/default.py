@@ -18,7 +18,7 @@ from molvae.randomness import stream
 from molvae.search.acquisition import best_rank, choose_batch, ucb_weights, upper_confidence_bounds
 from molvae.search.credit import source_shares
 from molvae.search.features import FeatureCache
-from molvae.search.proposals.base import PROPOSALS
+from molvae.search.proposals.base import build_sources
 from molvae.search.proposals.latent import PriorSample
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy
@@ -38,7 +38,7 @@ class Default(Strategy):
     first_batch, batch: molecules a round at the start, and from `ramp` calls on.  ramp: calls over which the batch grows.
     growth: molecules by which a batch grows with every call beyond `LATE`: a round costs the same at any time, and a long
         search must not need too many.
-    sources: proposal sources, names of `molvae.search.proposals`.
+    sources: proposal sources, names of `molvae.search.proposals`, with settings in brackets if need be.
     generations, children: generations of the pool in each round, and children made in each.
     parents, survivors: molecules of the history, and of the pool, that may have children.
     immigrants: unmeasured draws from the prior that join the parents of a round: new rings and groups for crossover, free.
@@ -67,7 +67,7 @@ class Default(Strategy):
     ) -> None:
         super().__init__(space, initial=initial, batch=batch)
         self.first_batch, self.ramp, self.growth = first_batch, ramp, growth
-        self.sources = {name: PROPOSALS.build(name, None, space) for name in sources}
+        self.sources = build_sources(sources, space)
         self.generations, self.children = generations, children
         self.parents, self.survivors, self.immigrants = parents, survivors, immigrants
         self.ucb_low, self.ucb_high = ucb_low, ucb_high
