@@ -1,6 +1,6 @@
 """Does one latent coordinate mean one property? MIG and DCI of ZINC250k test rows by the shipped model.
 
-    python benchmarks/disentangle.py --data FOLDER               # two minutes on one core
+    python benchmarks/disentangle.py --data FOLDER               # a minute and a half on one core
 
 `molvae disentangle` on random test rows: latents beside their principal components, random rotations of them, and principal
 components of ECFP4. A forest asks five times as much work of a row as a lasso, so that it is given fewer of them.
