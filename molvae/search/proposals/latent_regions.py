@@ -34,7 +34,7 @@ class LatentTrustRegion(LatentSource):
     anchors: boxes, at most.
     elites: measured molecules, the best ones, among which anchors are looked for; parents where nothing is measured.
     failure_tolerance: failures in a row after which the side is halved.
-    smallest: a side that falls below this is set back to 0.8. Nearly all molecules of smaller boxes are the anchors themselves.
+    smallest: a side that falls below this is set back to 0.8: smaller boxes mostly decode to their anchors.
     """
 
     name = "latent_trust_region"
