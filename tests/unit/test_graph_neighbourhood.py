@@ -43,16 +43,16 @@ def proposed(parents: list[str], n: int, seed: int = 0, measured: tuple[str, ...
 
 
 def test_all_of_methane_by_hand() -> None:
-    replaced = canonical("N O F P S Cl Br I")
-    added = canonical("CC C=C C#C CN C=N C#N CO C=O CF CP C=P C#P CS C=S CCl CBr CI")
+    replaced = canonical("N O F S Cl Br")
+    added = canonical("CC C=C C#C CN C=N C#N CO C=O CF CS C=S CCl CBr")
     assert around("C") == replaced | added | {Chem.CanonSmiles(f"C{group}") for group in SUBSTITUENTS}
 
 
 def test_all_of_cyclopropane_by_hand() -> None:
-    replaced = canonical("C1CN1 C1CO1 C1CP1 C1CS1")
-    added = canonical("CC1CC1 NC1CC1 OC1CC1 FC1CC1 PC1CC1 SC1CC1 ClC1CC1 BrC1CC1 IC1CC1")
-    added |= canonical("C=C1CC1 N=C1CC1 O=C1CC1 P=C1CC1 S=C1CC1")
-    inserted = canonical("C1CCC1 C1CNC1 C1COC1 C1CPC1 C1CSC1")
+    replaced = canonical("C1CN1 C1CO1 C1CS1")
+    added = canonical("CC1CC1 NC1CC1 OC1CC1 FC1CC1 SC1CC1 ClC1CC1 BrC1CC1")
+    added |= canonical("C=C1CC1 N=C1CC1 O=C1CC1 S=C1CC1")
+    inserted = canonical("C1CCC1 C1CNC1 C1COC1 C1CSC1")
     bonds = canonical("C1=CC1 CCC")
     groups = {Chem.CanonSmiles(f"C1CC1{group}") for group in SUBSTITUENTS}
     assert around("C1CC1") == replaced | added | inserted | bonds | groups
@@ -60,7 +60,7 @@ def test_all_of_cyclopropane_by_hand() -> None:
 
 def test_rings_of_six_around_pyridine() -> None:
     six = {s for s in around("c1ccncc1") if Chem.MolFromSmiles(s).GetNumAtoms() == 6 and s.islower() and "2" not in s}
-    assert six == canonical("c1ccccc1 c1ccncn1 c1cnccn1 c1ccnnc1 c1ccpcc1 c1ccnpc1 c1cnccp1 c1cpccn1 c1cncpc1 c1ccpnc1")
+    assert six == canonical("c1ccccc1 c1ccncn1 c1cnccn1 c1ccnnc1")
 
 
 def test_a_nitrogen_goes_round_its_ring() -> None:
@@ -80,7 +80,12 @@ def test_it_holds_what_any_random_single_edit_finds() -> None:
     for smiles in PARENTS:
         random = offspring([smiles], 80, stream(0), crossover_rate=0.0, edits=single)
         assert len(random) == 80
-        assert set(random) <= around(smiles)
+        assert {s for s in random if "P" not in s.upper() and "I" not in s} <= around(smiles)
+
+
+def test_rare_elements_stay_where_they_are() -> None:
+    assert not any("P" in s.upper() or "I" in s for s in around("CCO"))
+    assert canonical("PCP PCCP PPC CPC IC") & around("CP") == canonical("PCP PPC CPC")
 
 
 @pytest.mark.parametrize("smiles", PARENTS)

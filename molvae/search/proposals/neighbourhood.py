@@ -2,7 +2,7 @@
 
 A random mutation finds the one edit that is missing only sooner or later; here each is looked at once. Edits: an atom
 replaced, added, inserted, or removed; a bond's order changed, a ring closed or opened; two atoms of a ring exchanged; and a
-hydrogen replaced by a substituent of a fixed list.
+hydrogen replaced by a substituent of a fixed list. Rare elements (P, I) are written only into molecules that have them.
 
 What edits there are is known from valences alone. The molecule of an edit is made when it is first asked for, and kept: the
 best molecules stay the best for many rounds.
@@ -22,7 +22,7 @@ from molvae.search.proposals import operations
 from molvae.search.proposals.base import PROPOSALS, ProposalSource
 from molvae.search.proposals.editable import Editable, Half, finish, write
 from molvae.search.proposals.graph_edits import MAX_ATOMS, prepared
-from molvae.search.proposals.operations import VALENCE
+from molvae.search.proposals.operations import ELEMENTS
 from molvae.search.space import SearchSpace
 
 RING_SIZES = (3, 4, 5, 6, 7)  # of rings that a new bond may close
@@ -31,6 +31,7 @@ SUBSTITUENTS = (
     "CC", "C(C)C", "C1CC1", "C(F)(F)F", "C(F)F", "C#N", "CO", "CN", "C=C", "C#C", "C(C)=O", "C(N)=O", "C(=O)O", "OC", "OCC",
     "OC(F)(F)F", "NC", "N(C)C", "NC(C)=O", "[N+](=O)[O-]", "S(C)(=O)=O", "S(N)(=O)=O", "SC",
 )  # fmt: skip
+_COMMON = 0.01  # weight of an element from which on it is written into any molecule
 _KEPT = 64  # neighbourhoods in memory, each up to a thousand edits and their molecules
 
 
@@ -62,21 +63,23 @@ class Neighbourhood:
 
 def edits(p: Editable) -> Iterator[Callable[[], Chem.RWMol]]:
     """Every single edit of `p`, each as a function that makes the edited copy."""
+    present = {atom.GetAtomicNum() for atom in p.atoms}
+    elements = [(number, valence) for number, valence, weight in ELEMENTS if weight >= _COMMON or number in present]
     for i in range(p.n_atoms):
         if i not in p.fixed:
-            for number, valence in VALENCE.items():
+            for number, valence in elements:
                 if p.used[i] <= valence and (number != p.atoms[i].GetAtomicNum() or p.charges[i]):
                     yield partial(operations.change_atoms, p, {i: number})
         if operations.can_delete(p, i):
             yield partial(operations.delete_atom, p, i)
     for i in p.open_atoms:
-        for number, valence in VALENCE.items():
+        for number, valence in elements:
             for order in range(1, min(p.hydrogens[i], valence, 3) + 1):
                 yield partial(operations.append_atom, p, i, number, order)
         for group in _groups():
             yield partial(operations.append_group, p, i, group)
     for b in p.editable_bonds:
-        for number, valence in VALENCE.items():
+        for number, valence in elements:
             if valence > 1:
                 yield partial(operations.insert_atom, p, b, number)
         for order in operations.other_orders(p, b):
