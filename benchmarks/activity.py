@@ -1,6 +1,6 @@
 """Classifiers of activity on GSK3B and JNK3, and how good they are on scaffolds that they have not seen.
 
-    python benchmarks/activity.py --data FOLDER                                   # three minutes on one core
+    python benchmarks/activity.py --data FOLDER                                   # two minutes of processor time
     python benchmarks/activity.py --labels mine.csv --target active --name mine --write FOLDER       # labels of your own
 
 FOLDER holds `gsk3b_labels.csv.gz` and `jnk3_labels.csv.gz`: SMILES with 0 or 1, from the repository of Jin et al. (ICML
