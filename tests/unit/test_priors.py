@@ -74,6 +74,20 @@ def test_a_mixture_is_likelier_than_one_gaussian_on_two_clouds():
     assert mean["gaussian"] < mean["mixture"] - 0.5
 
 
+def test_temperature_narrows_the_components_and_their_density():
+    latents = torch.randn(4000, 3, generator=torch_stream(8)) @ torch.tensor(
+        [[1.0, 0.5, 0.0], [0.0, 0.8, 0.1], [0.0, 0.0, 0.4]]
+    )
+    prior = PRIORS.build("mixture", {"components": 1, "temperature": 0.5})
+    prior.fit(latents, 0)
+    x = latents.double().numpy()
+    narrow = stats.multivariate_normal(x.mean(0), 0.25 * np.cov(x.T, bias=True))
+    np.testing.assert_allclose(prior.log_prob(latents[:50]), narrow.logpdf(x[:50]), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(np.cov(prior.sample(20_000, torch_stream(9)).numpy().T), 0.25 * np.cov(x.T), atol=0.02)
+    with pytest.raises(ConfigError, match="above 0, not 0"):
+        PRIORS.build("mixture", {"temperature": 0.0})
+
+
 def test_components_are_capped_by_the_number_of_latents():
     latents = torch.randn(50, 4, generator=torch_stream(5))
     prior = PRIORS.build("mixture", {"components": 64})

@@ -5,19 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from molvae.errors import ConfigError
 from molvae.models.priors.base import PRIORS, Prior
 from molvae.randomness import stream
 
 
 @PRIORS.register("mixture")
 class GaussianMixture(Prior):
-    """sum_k w_k N(m_k, S_k). `components` is capped so that each has at least 4 D latents for its covariance.
+    """sum_k w_k N(m_k, t^2 S_k). `components` is capped so that each has at least 4 D latents for its covariance.
 
-    EM runs on at most `latents` of them: each step costs components x latents x D^2.
+    EM runs on at most `latents` of them: each step costs components x latents x D^2. `temperature`, t, narrows the fitted
+    components: in many dimensions a Gaussian's draws lie where there are no latents (NVAE, arXiv 2007.03898, section 4, does
+    so when it samples). Raises ConfigError if it is not above 0.
     """
 
-    def __init__(self, *, components: int = 64, iterations: int = 25, latents: int = 50_000) -> None:
+    def __init__(
+        self, *, components: int = 64, iterations: int = 25, latents: int = 50_000, temperature: float = 1.0
+    ) -> None:
+        if not temperature > 0.0:
+            raise ConfigError(f"temperature narrows a mixture's components and must be above 0, not {temperature}.")
         self.components, self.iterations, self.latents = components, iterations, latents
+        self.temperature = temperature
         self.tensors = {}
 
     def fit(self, latents: Tensor, seed: int) -> None:
@@ -38,7 +46,7 @@ class GaussianMixture(Prior):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             em.fit(latents.numpy())
-        roots = torch.linalg.cholesky(torch.from_numpy(em.covariances_).double())
+        roots = self.temperature * torch.linalg.cholesky(torch.from_numpy(em.covariances_).double())
         self.tensors = {
             "weights": torch.from_numpy(em.weights_).double(),
             "means": torch.from_numpy(em.means_).double(),
