@@ -12,6 +12,7 @@ random training molecules scored by the same code) and n-gram models of SELFIES,
 from __future__ import annotations
 
 import argparse
+import csv
 import itertools
 import json
 import tempfile
@@ -52,7 +53,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--test-rows", type=int, help="reconstruct only the first N test rows, for a quick look")
     parser.add_argument("--beams", type=int, default=16, help="beams of consistent decoding, reported beside greedy")
-    parser.add_argument("--prior", action="append", help="measure only this prior (repeatable; default: all the model has)")
+    parser.add_argument("--prior", action="append", help="measure only this prior, and replace its rows (repeatable)")
     parser.add_argument("--no-baselines", action="store_true", help="leave out the perfect sampler and the n-gram models")
     parser.add_argument("--write-card", action="store_true", help="store the result as the section `measured` of card.json")
     parser.add_argument("--device", default="auto")
@@ -74,7 +75,7 @@ def main() -> None:
 
     # 1. Does a molecule come back?
     rows: list[dict[str, object]] = []
-    for kind, beams in itertools.product(("mean", "sample"), (0, args.beams)):
+    for kind, beams in [] if args.prior else itertools.product(("mean", "sample"), (0, args.beams)):
         started = time.perf_counter()
         name = f"reconstruction from the {kind}, " + (f"{beams} beams" if beams else "greedy")
         found = reconstruction(
@@ -95,7 +96,7 @@ def main() -> None:
     sets: dict[str, Samples] = {f"prior {name}": model.sample(args.samples, seed=args.seed, prior=name) for name in priors}
     if model.grammar is not None:
         sets |= {f"prior {name}, unconstrained": free.sample(args.samples, seed=args.seed, prior=name) for name in priors}
-    if not args.no_baselines:
+    if not args.no_baselines and not args.prior:
         train = tokenise(split.train, words=0, workers=args.workers, progress=show_progress("training set"))
         sets["perfect sampler"] = perfect_sampler(split, args.samples, args.seed)
         sets |= ngrams(train.vocabulary, rows_of(train.table), args.samples, args.seed)
@@ -109,14 +110,24 @@ def main() -> None:
     # 3. The table, and the card.
     origin = provenance("model_card", data=split.hash, seed=args.seed, budget=f"{args.samples} samples")
     origin["model"] = model_hash(args.checkpoint)
-    write_csv(args.out, [{**row, **origin} for row in rows])
+    now = [{**row, **origin} for row in rows]
+    write_csv(args.out, _with(now, list(csv.DictReader(args.out.open(newline="")))) if args.prior else now)
     columns = ("set", "n", "exact", "stereo_free", "fcd", "valid", "faithful", "sane", "unique", "novel", "diversity")
     print(table(rows, columns))
     if args.write_card:
         path = find(args.checkpoint) / "card.json"
         card = json.loads(path.read_text(encoding="utf-8"))
-        write_json(path, {**card, "measured": {"rows": _finite(rows), "provenance": origin}})
+        measured = {"rows": _finite(rows), "provenance": origin}
+        if args.prior:
+            measured = {**card["measured"], "rows": _with(_finite(rows), card["measured"]["rows"])}
+        write_json(path, {**card, "measured": measured})
         print(f"written: {path}")
+
+
+def _with(rows: list[dict[str, object]], earlier: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Earlier rows in their order, with these in the places of those of the same set, or behind them."""
+    new = {row["set"]: row for row in rows}
+    return [new.pop(row["set"], row) for row in earlier] + list(new.values())
 
 
 def _finite(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
