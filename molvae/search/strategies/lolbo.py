@@ -10,16 +10,16 @@ Nothing is saved: when and on what the copy is trained depends on the history al
 from the shipped weights. That costs what the updates had cost (they become rarer as the history grows) and gives the same
 weights, bit for bit on a CPU.
 
-Beside the GP (exact: why stands in `joint_training.py`) two things differ from the authors' program. The GP reads the
-encoder's latents at all times, never the proposed ones, so that a latent always belongs to the present weights; and
-molecules, not strings, are compared with what is known. Shapes: N molecules, D latent dimensions.
+Beside the GP (exact: why stands in `joint_training.py`) three things differ from the authors' program. The GP reads the
+encoder's latents at all times, never the proposed ones, so that a latent always belongs to the present weights; decoding is
+greedy; and molecules, not strings, are compared with what is known. Shapes: N molecules, D latent dimensions.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Epoch:
     """The time from one update of the model to the next.
 
     number: updates so far.  key: the history that they were made from.  source: decodes with the weights of this time.
-    recentred: what the best molecules decode to after the last update, best first, known ones included.
+    recentred: what the best molecules decoded to after the last update, best first, known ones included.
     """
 
     number: int
@@ -172,10 +172,13 @@ class Lolbo(Strategy):
             learning_rate=self.learning_rate,
             seed=child_seed(self.space.seed, "joint training", before.number),
         )
-        after = Epoch(before.number + 1, _key(history, n_calls), PriorSample(SearchSpace(model)))
-        z = after.latents(history.smiles[:n_calls])[best]
-        moved = after.source.decoded(z[np.isfinite(z).all(axis=1)], repaired=True)
-        return replace(after, recentred=tuple(dict.fromkeys(child.smiles for child in moved)))
+        # As the authors' program does, from samples of the posterior: the means mostly give what is known.
+        seed = child_seed(self.space.seed, "recentering", before.number)
+        z = model.encode([history.smiles[i] for i in best], sample=True, seed=seed)
+        source = PriorSample(SearchSpace(model))
+        moved = source.decoded(z[np.isfinite(z).all(axis=1)], repaired=True)
+        recentred = tuple(dict.fromkeys(child.smiles for child in moved))
+        return Epoch(before.number + 1, _key(history, n_calls), source, recentred)
 
 
 def trainable(model: LatentModel) -> bool:
