@@ -48,6 +48,21 @@ def test_each_child_is_the_molecule_of_its_latent(name: str) -> None:
     assert [c.smiles for c in children] == [d.smiles for d in again]
 
 
+class CompanyModel(FakeModel):
+    """Its latents depend on the batch, as the last digits of a real one's do."""
+
+    def encode(self, smiles: list[str]) -> np.ndarray:
+        return super().encode(smiles) + np.float32(0.01 * len(smiles))
+
+
+@pytest.mark.parametrize("name", ["latent_step", "latent_crossover", "latent_trust_region"])
+def test_a_search_that_goes_on_finds_what_an_uninterrupted_one_finds(name: str) -> None:
+    old, new = (PROPOSALS.build(name, None, SearchSpace(CompanyModel())) for _ in range(2))
+    old.propose(PARENTS[:3], 20, np.random.default_rng(1), History())
+    found = [source.propose(PARENTS, 50, np.random.default_rng(2), MEASURED) for source in (old, new)]
+    assert [(c.smiles, c.z.tolist()) for c in found[0]] == [(c.smiles, c.z.tolist()) for c in found[1]]
+
+
 @pytest.mark.parametrize("name", list(PROPOSALS))
 def test_the_same_generator_gives_the_same_children(name: str) -> None:
     source = PROPOSALS.build(name, None, SearchSpace(FakeModel()))

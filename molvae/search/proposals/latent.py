@@ -27,7 +27,6 @@ from molvae.search.proposals.base import PROPOSALS, ProposalSource
 from molvae.search.space import SearchSpace
 
 _PRIOR_DRAWS = 1024  # latents that the prior's mean and variance are taken from
-_KEPT_LATENTS = 20_000
 
 
 class LatentSource(ProposalSource):
@@ -35,7 +34,8 @@ class LatentSource(ProposalSource):
 
     def __init__(self, space: SearchSpace) -> None:
         super().__init__(space)
-        self._encoded: dict[str, np.ndarray] = {}
+        self._encoded: dict[str, np.ndarray] = {}  # of one round
+        self._round = -1
 
     @cached_property
     def prior_moments(self) -> tuple[np.ndarray, np.ndarray]:
@@ -43,13 +43,18 @@ class LatentSource(ProposalSource):
         z = self.space.model.sample_latents(_PRIOR_DRAWS, seed=child_seed(self.space.seed, "prior moments"))
         return z.mean(axis=0, dtype=np.float64), z.std(axis=0, dtype=np.float64)
 
-    def latents(self, parents: Sequence[Proposal], *, keep_missing: bool = False) -> np.ndarray:
+    def latents(
+        self, parents: Sequence[Proposal], history: History | None = None, *, keep_missing: bool = False
+    ) -> np.ndarray:
         """(N', D) float64, in order: each parent's own latent, else the encoder's.
 
-        Parents that cannot be encoded are left out, or rows of NaN if `keep_missing`.
+        Parents that cannot be encoded are left out, or rows of NaN if `keep_missing`. Latents are kept for the rest of a
+        round of `history` and no longer: their last digits depend on the molecules that they were encoded with, and a search
+        that was killed and goes on must find the same ones.
         """
-        if len(self._encoded) > _KEPT_LATENTS:
+        if history is None or history.n_rounds != self._round:
             self._encoded.clear()
+            self._round = -1 if history is None else history.n_rounds
         unknown = list(dict.fromkeys(p.smiles for p in parents if p.z is None and p.smiles not in self._encoded))
         if unknown:
             self._encoded.update(zip(unknown, self.space.model.encode(unknown), strict=True))
@@ -96,7 +101,7 @@ class LatentStep(LatentSource):
     def propose(
         self, parents: Sequence[Proposal], n: int, rng: np.random.Generator, history: History | None = None
     ) -> list[Proposal]:
-        z = self.latents(parents)
+        z = self.latents(parents, history)
         if not len(z):
             return []
         mean, _ = self.prior_moments
@@ -115,7 +120,7 @@ class LatentCrossover(LatentSource):
     def propose(
         self, parents: Sequence[Proposal], n: int, rng: np.random.Generator, history: History | None = None
     ) -> list[Proposal]:
-        z = self.latents(parents)
+        z = self.latents(parents, history)
         if len(z) < 2:
             return []
         first = rng.integers(len(z), size=n)

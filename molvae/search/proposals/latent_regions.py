@@ -61,7 +61,7 @@ class LatentTrustRegion(LatentSource):
         history = history if history is not None else History()
         region = replay_source(history, self.name, self.anchors, self.region)
         best = [Proposal(e.smiles, e.source, e.z) for e in history.best(self.elites)]
-        x = np.clip(to_box(self.latents(best or parents), *self.prior_moments), 0.0, 1.0)
+        x = np.clip(to_box(self.latents(best or parents, history), *self.prior_moments), 0.0, 1.0)
         if not len(x):
             return []
         centres = x[apart(x, region.length, self.anchors)]
