@@ -27,14 +27,14 @@ from typing import Any
 
 import numpy as np
 
-from molvae.chem import canonical, parse, sparse_counts, tanimoto
+from molvae.chem import parse, sparse_counts, tanimoto
 from molvae.errors import ConfigError, DataError
 from molvae.evaluation.reconstruction import without_stereo
 from molvae.generation import Model, load
 from molvae.randomness import stream
 from molvae.tables import read_rows
 from molvae.tokens import Decoded
-from molvae.uses.probing import label_layout, number
+from molvae.uses.probing import distinct, label_layout, number
 
 SCALES = tuple(0.1 * 1.5**k for k in range(7))  # standard deviations of the noise, 0.1 to 1.1
 FIRST = 2  # where a molecule begins: 0.225
@@ -108,7 +108,7 @@ def augment(
         )
     if len(labels) != len(smiles):
         raise ConfigError(f"there are {len(labels)} labels for {len(smiles)} molecules. Give one each.")
-    rows, left_out = _distinct(smiles, labels)
+    rows, left_out = distinct(zip(smiles, labels, strict=True))
     if not rows:
         raise DataError(f"none of the {len(smiles)} rows has a molecule and a label. Check the columns.")
     if shrink and not all(isinstance(label, Real) for label in rows.values()):
@@ -255,20 +255,3 @@ def read_labels(path: str | os.PathLike[str], label: str, column: str | None = N
         whole = all(text.lstrip("+-").isdecimal() for text in known)
         labels = [None if not text else int(text) if whole else float(text) for text in texts]
     return [row.text for row in rows], labels
-
-
-def _distinct(smiles: Sequence[str], labels: Sequence[Any]) -> tuple[dict[str, Any], Counter[str]]:
-    """Canonical SMILES -> label of the first row that has both, and why other rows are left out."""
-    rows: dict[str, Any] = {}
-    left_out: Counter[str] = Counter()
-    for text, label in zip(smiles, labels, strict=True):
-        written = canonical(text)
-        if label is None or label == "" or (isinstance(label, Real) and math.isnan(label)):
-            left_out["no label"] += 1
-        elif written is None:
-            left_out["not a valid SMILES"] += 1
-        elif written in rows:
-            left_out["a molecule that was there before"] += 1
-        else:
-            rows[written] = label
-    return rows, left_out

@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -69,21 +70,31 @@ def read_labelled(path: str | os.PathLike[str], target: str, column: str | None 
 
     Of a molecule that occurs twice, the first row counts. Raises DataError if there is no such column, or no number in it.
     """
-    left_out: Counter[str] = Counter()
-    values: dict[str, float] = {}
-    for row in read_rows(path, label_layout(path, target, column)):
-        smiles, value = canonical(row.text), number(row.name)
-        if math.isnan(value):
-            left_out["no number in the target's column"] += 1
-        elif smiles is None:
-            left_out["not a valid SMILES"] += 1
-        elif smiles in values:
-            left_out["a molecule that was there before"] += 1
-        else:
-            values[smiles] = value
+    rows = read_rows(path, label_layout(path, target, column))
+    values, left_out = distinct(((row.text, number(row.name)) for row in rows), "no number in the target's column")
     if not values:
         raise DataError(f"no row of {path} has a molecule and a number in {target!r}. Check the column.")
     return Labelled(list(values), np.array(list(values.values())), left_out)
+
+
+def distinct(rows: Iterable[tuple[str, Any]], missing: str = "no label") -> tuple[dict[str, Any], Counter[str]]:
+    """Canonical SMILES -> label of the first of the (SMILES, label) rows that has both, and why other rows are left out.
+
+    A label that is None, "" or NaN is `missing`.
+    """
+    labels: dict[str, Any] = {}
+    left_out: Counter[str] = Counter()
+    for text, label in rows:
+        written = canonical(text)
+        if label is None or label == "" or (isinstance(label, Real) and math.isnan(label)):
+            left_out[missing] += 1
+        elif written is None:
+            left_out["not a valid SMILES"] += 1
+        elif written in labels:
+            left_out["a molecule that was there before"] += 1
+        else:
+            labels[written] = label
+    return labels, left_out
 
 
 def label_layout(path: str | os.PathLike[str], label: str, column: str | None, option: str = "--target") -> Layout:
