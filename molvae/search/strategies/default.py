@@ -25,7 +25,14 @@ from molvae.search.strategies.base import STRATEGIES, Strategy
 from molvae.search.surrogate import Hyperparameters, StructureGP, active_set, score_units
 
 LATE = 1000  # calls from which batches grow with the history
-SOURCES = ("graph_crossover", "graph_mutation", "latent_step", "latent_crossover")
+SOURCES = (
+    "graph_crossover",
+    "graph_mutation",
+    "graph_neighbourhood",
+    "fragment_swap",
+    "latent_step(smallest=0.5)",
+    "latent_crossover",
+)
 
 
 @STRATEGIES.register("default")
