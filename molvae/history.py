@@ -108,6 +108,12 @@ class History:
         best = self.best(1)
         return best[0] if best else None
 
+    @property
+    def scores_differ(self) -> bool:
+        """Whether two molecules have different finite scores: until then nothing is known of what makes one better."""
+        finite = self.scores[np.isfinite(self.scores)]
+        return bool(len(finite)) and bool(finite.min() < finite.max())
+
     def best(self, k: int) -> list[Evaluation]:
         """Up to `k` evaluations with finite scores, best first; equal scores in call order."""
         order = np.argsort(-self.scores, kind="stable")  # NaN sorts last

@@ -128,12 +128,16 @@ def test_failed_measurements_are_survived(name: str) -> None:
         assert strategy.propose(history, strategy.batch_size(len(history)), 1)
 
 
-def test_equal_scores_are_survived(name: str) -> None:
-    strategy = build(name)
+@pytest.mark.parametrize("start", [(), START])
+def test_while_all_scores_are_equal_the_prior_goes_on_and_leads_are_followed(name: str, start: tuple[str, ...]) -> None:
+    strategy = build(name, start=start)
     history = History()
     first = strategy.propose(history, strategy.batch_size(0), 0)
-    history.append_round([Evaluation(i, p.smiles, 0.5, z=p.z) for i, p in enumerate(first, 1)])
-    assert strategy.propose(history, strategy.batch_size(len(history)), 1)
+    history.append_round([Evaluation(i, p.smiles, 0.0, z=p.z) for i, p in enumerate(first, 1)])
+    sources = {p.source for p in strategy.propose(history, strategy.batch_size(len(history)), 1)}
+    assert sources
+    if not start:
+        assert sources == {"prior"}
 
 
 @pytest.mark.parametrize("rival", [s for s in STRATEGIES if s != "random"])

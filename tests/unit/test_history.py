@@ -41,6 +41,13 @@ def test_nothing_measured_has_no_incumbent() -> None:
     assert History().scores.shape == (0,)
 
 
+def test_scores_differ_once_two_finite_ones_do(history: History) -> None:
+    assert history.scores_differ
+    assert not History().scores_differ
+    assert not History([evaluation(i, smiles, 0.5, 0) for i, smiles in enumerate(("C", "CC"), 1)]).scores_differ
+    assert not History([evaluation(1, "C", 0.5, 0), evaluation(2, "CC", math.nan, 0)]).scores_differ
+
+
 def test_known_holds_failures_too(history: History) -> None:
     assert "CC" in history.known
     assert "CCCCC" not in history.known

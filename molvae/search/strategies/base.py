@@ -47,12 +47,14 @@ class Strategy(ABC):
     def propose(self, history: History, n: int, seed: int) -> list[Proposal]:
         """At most `n` distinct proposals, best first; a pure function of its arguments.
 
-        Round 0 is the start molecules, or draws from the prior; as long as nothing has a value, more draws follow.
+        Round 0 is the start molecules, or draws from the prior. More draws follow as long as nothing has a value, or,
+        without start molecules, as all values are equal: children of molecules that are no better than others (a score
+        that is 0 until some group is there) would only drift away from what the prior knows.
         Fewer than `n` proposals, or none, are allowed: the loop stops a search that brings nothing new.
         """
         if history.n_rounds == 0 and self.space.start:
             return [Proposal(smiles, "start") for smiles in self.space.start[:n]]
-        if history.incumbent is None:
+        if history.incumbent is None or not (self.space.start or history.scores_differ):
             return from_prior(self.space, n, seed, history.known)
         return self.choose(history, n, seed)
 
