@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,14 +68,18 @@ class History:
     ----------
     evaluations, smiles, sources: lists of length N. Treat them as read-only.
     n_rounds: completed rounds, those that brought nothing new included.
+    in_flight: canonical SMILES that are being measured while this history is looked at, and have no value yet.
     """
 
-    def __init__(self, evaluations: Iterable[Evaluation] = (), n_rounds: int | None = None) -> None:
+    def __init__(
+        self, evaluations: Iterable[Evaluation] = (), n_rounds: int | None = None, in_flight: Sequence[str] = ()
+    ) -> None:
         self.evaluations: list[Evaluation] = []
         self.smiles: list[str] = []
         self.sources: list[str] = []
         self.n_rounds = 0
-        self._calls: dict[str, int] = {}
+        self.in_flight = tuple(in_flight)
+        self._known = set(in_flight)
         self._scores: list[float] = []
         self._rounds: list[int] = []
         self._arrays: tuple[np.ndarray, np.ndarray] | None = None
@@ -98,9 +103,9 @@ class History:
         return self._columns()[1]
 
     @property
-    def known(self) -> dict[str, int]:
-        """Canonical SMILES -> position in `evaluations`, for `smiles in history.known`."""
-        return self._calls
+    def known(self) -> AbstractSet[str]:
+        """Canonical SMILES that are measured or in flight: what need not be proposed. Read-only."""
+        return self._known
 
     @property
     def incumbent(self) -> Evaluation | None:
@@ -129,14 +134,18 @@ class History:
         stop = int(np.searchsorted(self.rounds, n_rounds))
         return History(self.evaluations[:stop], n_rounds=min(n_rounds, self.n_rounds))
 
+    def awaiting(self, in_flight: Sequence[str]) -> History:
+        """The same rounds, while these molecules are being measured."""
+        return History(self.evaluations, self.n_rounds, in_flight)
+
     def __len__(self) -> int:
         return len(self.evaluations)
 
     def _extend(self, evaluations: Iterable[Evaluation]) -> None:
         for evaluation in evaluations:
             assert not self._rounds or evaluation.round >= self._rounds[-1], "rounds come in order"
-            assert evaluation.smiles not in self._calls, "a molecule is measured once"
-            self._calls[evaluation.smiles] = len(self.evaluations)
+            assert evaluation.smiles not in self._known, "a molecule is measured once"
+            self._known.add(evaluation.smiles)
             self.evaluations.append(evaluation)
             self.smiles.append(evaluation.smiles)
             self.sources.append(evaluation.source)

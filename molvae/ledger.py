@@ -15,7 +15,7 @@ import logging
 import math
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,14 +93,21 @@ class Ledger:
             self._lock.close()
             raise
 
-    def evaluate(self, round: int, proposals: Sequence[Proposal]) -> list[Evaluation]:
+    def evaluate(
+        self, round: int, proposals: Sequence[Proposal], announced: Callable[[list[str]], None] | None = None
+    ) -> list[Evaluation]:
         """Measure what is new among the proposals of a round, as far as the budget goes.
+
+        announced: told the molecules of this round in call order, before they are measured; not if the budget cuts it short.
 
         Returns the evaluations of this round in call order, those from before an interruption included. The round counts as
         completed, unless the budget cut it short: then a larger budget completes it, and the run goes on as if it had
         never stopped.
         """
         is_cut = self._announce(round, proposals)
+        if announced is not None and not is_cut:
+            rows = self._database.execute("SELECT smiles FROM evaluations WHERE round = ? ORDER BY call", (round,))
+            announced([smiles for (smiles,) in rows])
         pending = self._database.execute(
             "SELECT call, smiles FROM evaluations WHERE round = ? AND state = 'submitted' ORDER BY call", (round,)
         ).fetchall()

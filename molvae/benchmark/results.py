@@ -36,7 +36,7 @@ SHOWN = (
 
 
 def run_row(folder: Path, budget: int) -> Row | None:
-    """One finished run at `budget` calls; None if it is not finished, or had a smaller budget and did not converge.
+    """One finished run at `budget` calls; None if it is not finished, or had a smaller budget and would have gone on.
 
     extra: what must be known of an extra task, "" for PMO's.
     auc_top1, auc_top10, auc_top100: PMO's areas. top1, top10, top100: means of the best at the end. scaffolds_of_top10:
@@ -44,7 +44,7 @@ def run_row(folder: Path, budget: int) -> Row | None:
     ms_choosing_per_call: the search's own cost. Then what made the run, and where it comes from.
     """
     about = read_done(folder)
-    if about is None or (about["budget"] < budget and about["stopped"] != "stalled"):
+    if about is None or (about["budget"] < budget and about["stopped"] == "budget"):
         return None
     evaluations = read_evaluations(folder / "ledger.sqlite")[:budget]
     smiles, scores = [e.smiles for e in evaluations], np.array([e.score for e in evaluations])

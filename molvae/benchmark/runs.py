@@ -32,7 +32,8 @@ class Run:
     """One search of a benchmark.
 
     folder: its run directory.  task: a registered oracle, maximised.  budget: oracle calls.  settings: of the strategy.
-    model: name or path of a trained model.  script: what asked for it, for the record.
+    model: name or path of a trained model.  script: what asked for it, for the record.  target, target_count: it ends early
+    when so many molecules have at least this score.
     """
 
     folder: Path
@@ -43,12 +44,14 @@ class Run:
     settings: Mapping[str, Any] = field(default_factory=dict)
     model: str = "zinc250k"
     script: str = "benchmark"
+    target: float | None = None
+    target_count: int = 1
 
     @property
     def is_done(self) -> bool:
-        """Whether it has spent its budget, or stopped earlier because it found nothing new."""
+        """Whether it has spent its budget, or stopped earlier because nothing was left to find."""
         about = read_done(self.folder)
-        return about is not None and (about["budget"] >= self.budget or about["stopped"] == "stalled")
+        return about is not None and (about["budget"] >= self.budget or about["stopped"] != "budget")
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ def perform(run: Run, heard: Callable[[int], None] | None = None) -> None:
         model=run.model,
         seed=run.seed,
         out=run.folder,
+        target=run.target,
+        target_count=run.target_count,
         progress=(lambda report: heard(report.calls)) if heard is not None else None,
     )
     origin = provenance(run.script, data=model_hash(run.model), seed=run.seed, budget=f"{run.budget} calls")

@@ -40,6 +40,10 @@ def optimize(
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that measure; 0 measures in this one.")] = 0,
     time_limit: Annotated[float | None, typer.Option(help="Seconds a molecule may take before it counts as failed.")] = None,
+    ahead: Annotated[
+        bool, typer.Option("--ahead", help="Choose the next molecules while the workers measure: for slow oracles.")
+    ] = False,
+    target: Annotated[float | None, typer.Option(help="Stop as soon as a molecule has this score.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of the strategy: --set batch=10.")] = None,
     floor: Annotated[
         bool,
@@ -73,6 +77,8 @@ def optimize(
         "seed": seed,
         "workers": workers,
         "time_limit": time_limit,
+        "ahead": ahead,
+        "target": target,
     }
     began = time.perf_counter()
     say(f"{directory}: {_goal(objective)}, {budget} oracle calls, strategy {strategy}, model {model}")
@@ -84,10 +90,14 @@ def optimize(
         progress=lambda report: say(_round_line(report, time.perf_counter() - began)),
         **options,
     )
+    if result.stopped == "target":
+        say(f"A molecule has reached {target:g}: the search stops. Without --target, the same command goes on.")
     if result.stopped == "stalled":
         say("The search has converged: it finds no new molecules any more, and stops before the budget is spent.")
     if floor:
-        _screen_at_random(objective, directory, {**options, "workers": 0, "time_limit": None})
+        _screen_at_random(
+            objective, directory, {**options, "workers": 0, "time_limit": None, "ahead": False, "target": None}
+        )
     page = write_report(directory)
     _show_result(directory)
     say(f"Report: {page} (with molecules.csv, progress.png and best.png beside it)")

@@ -2,6 +2,10 @@
 
 Resuming needs no saved state: completed rounds are read from the ledger, a round's seed depends on the run's seed and the
 round's number, and the interrupted round is asked again.
+
+Asking ahead: while worker processes measure one round, the next is chosen from the rounds before it, in a thread. Such a
+search learns of every value one round later, but its workers do not wait. What a round is chosen from depends on its number
+alone, so a killed run that asks ahead goes on as exactly as any other.
 """
 
 from __future__ import annotations
@@ -12,12 +16,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from molvae.errors import OracleError
 from molvae.files import EventLog
-from molvae.history import Evaluation, History
+from molvae.history import Evaluation, History, Proposal
 from molvae.ledger import Ledger
 from molvae.randomness import child_seed
 from molvae.search.strategies.base import Strategy
@@ -25,6 +32,18 @@ from molvae.search.strategies.base import Strategy
 logger = logging.getLogger(__name__)
 
 STALL_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Target:
+    """When a search has found enough: `count` molecules of at least `score`."""
+
+    score: float
+    count: int = 1
+
+    def is_reached(self, history: History) -> bool:
+        """Whether the history has that many; NaNs never count."""
+        return bool(np.count_nonzero(history.scores >= self.score) >= self.count)
 
 
 @dataclass(frozen=True)
@@ -56,51 +75,89 @@ def search(
     *,
     seed: int,
     stall_rounds: int = STALL_ROUNDS,
+    ahead: bool = False,
+    target: Target | None = None,
     progress: Callable[[RoundReport], None] | None = None,
 ) -> str:
-    """Run rounds until the budget is spent or the search stalls; returns why it stopped: "budget" or "stalled".
+    """Run rounds until the budget is spent; returns why it stopped: "budget", "target" reached, or "stalled".
+
+    ahead: choose the molecules of each round, from the third on, while those of the round before are being measured.
 
     A search is stalled after `stall_rounds` rounds in a row without a new molecule; else one that has converged would
     propose known molecules forever. Raises OracleError if every molecule of the first round fails.
     """
     history = ledger.history()
     _refuse_broken_oracle(history)
-    while ledger.remaining > 0 or ledger.pending > 0:
-        # 1. Does it still find anything new?
-        if _rounds_without_news(history) >= stall_rounds:
-            logger.warning("no new molecule in %d rounds: the search has converged and stops", stall_rounds)
-            return "stalled"
+    coming: Future[_Asked] | None = None
+    with ThreadPoolExecutor(1, "molvae-ahead") as thread:
+        while ledger.remaining > 0 or ledger.pending > 0:
+            # 1. Is it enough? Does it still find anything new?
+            if target is not None and target.is_reached(history):
+                return "target"
+            if _rounds_without_news(history) >= stall_rounds:
+                logger.warning("no new molecule in %d rounds: the search has converged and stops", stall_rounds)
+                return "stalled"
 
-        # 2. Ask. The number of molecules and the seed depend on the history alone, not on what is left of the budget.
-        number, started = history.n_rounds, time.perf_counter()
-        round_seed = child_seed(seed, "round", number)
-        with _own_random_state(round_seed):
-            proposals = strategy.propose(history, strategy.batch_size(len(history)), round_seed)
-        asked = time.perf_counter()
+            # 2. Ask. The number of molecules and the seed depend on the history alone, not on what is left of the budget.
+            number = history.n_rounds
+            if coming is not None:
+                asked, coming = coming.result(), None
+            else:
+                asked = _ask(strategy, _seen_by(history, number) if ahead else history, number, seed)
 
-        # 3. Measure what is new, each value committed as it returns.
-        best_before = history.incumbent
-        evaluations = ledger.evaluate(number, proposals)
-        history.append_round(evaluations)
+            # 3. Measure what is new, each value committed as it returns; meanwhile, perhaps, ask for the next round.
+            def announced(smiles: list[str], number: int = number) -> None:
+                nonlocal coming
+                if number > 0 and ledger.remaining > 0:
+                    coming = thread.submit(_ask, strategy, history.awaiting(smiles), number + 1, seed)
 
-        # 4. Tell.
-        report = RoundReport(
-            round=number,
-            calls=ledger.calls,
-            budget=ledger.budget,
-            n_new=len(evaluations),
-            n_failed=sum(e.failed for e in evaluations),
-            best=history.incumbent,
-            improved=history.incumbent is not best_before,
-            top_10=_mean([e.score for e in history.best(10)]),
-            ask_seconds=asked - started,
-            measure_seconds=time.perf_counter() - asked,
-        )
-        _write_event(events, report, len(proposals), evaluations)
-        if progress is not None:
-            progress(report)
-        _refuse_broken_oracle(history)
+            best_before, started = history.incumbent, time.perf_counter()
+            evaluations = ledger.evaluate(number, asked.proposals, announced if ahead else None)
+            history.append_round(evaluations)
+
+            # 4. Tell.
+            report = RoundReport(
+                round=number,
+                calls=ledger.calls,
+                budget=ledger.budget,
+                n_new=len(evaluations),
+                n_failed=sum(e.failed for e in evaluations),
+                best=history.incumbent,
+                improved=history.incumbent is not best_before,
+                top_10=_mean([e.score for e in history.best(10)]),
+                ask_seconds=asked.seconds,
+                measure_seconds=time.perf_counter() - started,
+            )
+            _write_event(events, report, len(asked.proposals), evaluations)
+            if progress is not None:
+                progress(report)
+            _refuse_broken_oracle(history)
     return "budget"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    proposals: list[Proposal]
+    seconds: float
+
+
+def _ask(strategy: Strategy, history: History, number: int, seed: int) -> _Asked:
+    """The proposals of round `number`, from what is known by then."""
+    started, round_seed = time.perf_counter(), child_seed(seed, "round", number)
+    with _own_random_state(round_seed):
+        n = strategy.batch_size(len(history) + len(history.in_flight))
+        proposals = strategy.propose(history, n, round_seed)
+    return _Asked(proposals, time.perf_counter() - started)
+
+
+def _seen_by(history: History, number: int) -> History:
+    """What round `number` of a search that asks ahead is chosen from: all before the round that is measured meanwhile.
+
+    The first two rounds wait: the first brings all there is to learn from.
+    """
+    if number < 2:
+        return history
+    return history.before(number - 1).awaiting([e.smiles for e in history.round(number - 1)])
 
 
 def _mean(scores: list[float]) -> float:

@@ -23,15 +23,22 @@ from molvae.files import EventLog, atomic_path
 from molvae.history import Evaluation, History
 from molvae.ledger import Counters, Ledger
 from molvae.objective import Objective
-from molvae.search.loop import RoundReport, search
+from molvae.search.loop import RoundReport, Target, search
 from molvae.search.space import LatentModel, SearchSpace
 from molvae.search.strategies.base import STRATEGIES
 from molvae.workers import make_executor
 
 logger = logging.getLogger(__name__)
 
-_MAY_CHANGE = ("budget", "workers", "time_limit")  # settings that do not change which molecules a search chooses
-_ONCE_UNKNOWN = ("model_hash",)  # settings that early run directories do not have
+_MAY_CHANGE = (
+    "budget",
+    "workers",
+    "time_limit",
+    "target",
+    "target_count",
+)  # settings that do not change which molecules a search chooses
+# Settings that early run directories do not have, and what they were then; None if that is not known.
+_ONCE_UNKNOWN = {"model_hash": None, "ahead": False}
 
 
 class Interrupted(MolvaeError):
@@ -43,7 +50,7 @@ class SearchResult:
     """What a search found.
 
     directory: the run directory.  evaluations: every oracle call, in order.  counters: what was free and what was paid.
-    stopped: "budget" or "stalled".
+    stopped: why: the "budget" is spent, the "target" reached, or the search has "stalled".
     """
 
     directory: Path
@@ -67,6 +74,9 @@ def optimize(
     out: str | os.PathLike[str] | None = None,
     workers: int = 0,
     time_limit: float | None = None,
+    ahead: bool = False,
+    target: float | None = None,
+    target_count: int = 1,
     settings: Mapping[str, Any] | None = None,
     progress: Callable[[RoundReport], None] | None = None,
 ) -> SearchResult:
@@ -83,6 +93,9 @@ def optimize(
     out: the run directory, "runs/<objective>-<strategy>-<seed>" by default. The same call on the same directory continues
         a run that was killed; a larger budget extends one that has finished.
     workers: processes to measure in; 0 for this one.  time_limit: seconds a molecule may take before it counts as failed.
+    ahead: choose the next molecules while the workers measure, and learn of every value one round later: for oracles that
+        take as long as choosing does. It is another search than without, at any number of workers the same one.
+    target, target_count: stop after the round in which so many molecules have at least this score.
     progress: called after each round.
 
     Raises ConfigError for wrong settings, RunError if the directory belongs to another run or cannot be written,
@@ -91,6 +104,10 @@ def optimize(
     """
     if budget < 1:
         raise ConfigError(f"budget is {budget}; give the number of oracle calls, at least 1.")
+    if ahead and workers < 1:
+        raise ConfigError("asking ahead needs processes that measure meanwhile; give a number of workers, at least 1.")
+    if target_count < 1:
+        raise ConfigError(f"target_count is {target_count}; give the number of molecules that is enough, at least 1.")
     name = objective if isinstance(objective, str) else "search"
     objective = Objective.from_specs(maximise=[objective]) if isinstance(objective, str) else objective
     start = canonical_start(start or ())
@@ -103,6 +120,9 @@ def optimize(
         "model_hash": getattr(loaded, "weights_hash", ""),  # SHA-256 of its weights
         "workers": workers,
         "time_limit": time_limit,
+        "ahead": ahead,
+        "target": target,
+        "target_count": target_count,
         "start": start,
         "strategy": chosen,
         "objective": objective.describe(),
@@ -117,7 +137,8 @@ def optimize(
         events = EventLog(directory / "events.jsonl")
         events.append("start", calls=ledger.calls, budget=budget)
         try:
-            stopped = search(chooser, ledger, events, seed=seed, progress=progress)
+            enough = Target(target, target_count) if target is not None else None
+            stopped = search(chooser, ledger, events, seed=seed, ahead=ahead, target=enough, progress=progress)
         except KeyboardInterrupt:
             events.append("interrupted", calls=ledger.calls)
             raise Interrupted(
@@ -164,11 +185,12 @@ def _refuse_other_config(directory: Path, resolved: Mapping[str, Any]) -> None:
         return
     before, now = dict(_flat(read_toml(path))), dict(_flat(tomllib.loads(to_toml(resolved))))
     for key in [*before, *now]:
-        if key in _MAY_CHANGE or (key in _ONCE_UNKNOWN and key not in before):
+        had = before.get(key, _ONCE_UNKNOWN.get(key))
+        if key in _MAY_CHANGE or (key in _ONCE_UNKNOWN and had is None):
             continue
-        if before.get(key) != now.get(key):
+        if had != now.get(key):
             raise RunError(
-                f"{directory} holds a run with {key} = {before.get(key)!r}, and this one has {now.get(key)!r}. "
+                f"{directory} holds a run with {key} = {had!r}, and this one has {now.get(key)!r}. "
                 "Use the same settings to continue it, or another directory with -o."
             )
 

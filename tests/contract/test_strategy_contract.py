@@ -157,7 +157,7 @@ def test_the_default_search_takes_any_source_by_name(source: str) -> None:
     proposals = asked(history, 7)
     assert 0 < len(proposals) <= 5
     assert {name for _, name in proposals} == {source}
-    assert not {smiles for smiles, _ in proposals} & history.known.keys()
+    assert not {smiles for smiles, _ in proposals} & history.known
     assert asked(history, 7) == proposals
 
 

@@ -1,4 +1,4 @@
-"""A search in a process of its own, for tests that kill it. Arguments: OUT BUDGET WORKERS SECONDS."""
+"""A search in a process of its own, for tests that kill it. Arguments: OUT BUDGET WORKERS SECONDS AHEAD."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from molvae.errors import MolvaeError
 from molvae.search.run import optimize
 
 
-def main(out: str, budget: str, workers: str, seconds: str) -> None:
+def main(out: str, budget: str, workers: str, seconds: str, ahead: str) -> None:
     objective = Counted(Path(out + ".calls"), float(seconds))
     settings = {"initial": 20, "batch": 10}
     try:
@@ -20,6 +20,7 @@ def main(out: str, budget: str, workers: str, seconds: str) -> None:
             model=FakeModel(),
             out=out,
             workers=int(workers),
+            ahead=ahead == "ahead",
             settings=settings,
         )
     except MolvaeError as error:

@@ -16,8 +16,14 @@ from fakes import Counted, FakeModel, Similarity
 
 from molvae.errors import ConfigError, InvalidMolecule, OracleError, RunError
 from molvae.files import EventLog
+from molvae.history import History, Proposal
+from molvae.ledger import Ledger
 from molvae.randomness import stream
+from molvae.search.loop import search
 from molvae.search.run import SearchResult, optimize
+from molvae.search.space import SearchSpace
+from molvae.search.strategies.genetic import GeneticAlgorithm
+from molvae.workers import make_executor
 
 BUDGET = 60
 SETTINGS = {"initial": 20, "batch": 10}
@@ -30,11 +36,12 @@ def run_here(out: Path, budget: int = BUDGET, **options: object) -> SearchResult
     )
 
 
-def start(out: Path, workers: int, seconds: float, budget: int = BUDGET) -> subprocess.Popen[str]:
+def start(out: Path, workers: int, seconds: float, *, ahead: bool = False) -> subprocess.Popen[str]:
     """The same search in a process of its own."""
     path = os.pathsep.join([str(TESTS), *sys.path])
+    arguments = [str(out), str(BUDGET), str(workers), str(seconds), "ahead" if ahead else "in turn"]
     return subprocess.Popen(
-        [sys.executable, str(TESTS / "journeys" / "search_program.py"), str(out), str(budget), str(workers), str(seconds)],
+        [sys.executable, str(TESTS / "journeys" / "search_program.py"), *arguments],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
@@ -73,12 +80,23 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize(("workers", "kills"), [(0, 3), (2, 2)])
-def test_sigkill_at_random_moments(tmp_path: Path, whole: Path, workers: int, kills: int) -> None:
+@pytest.fixture(scope="module")
+def whole_ahead(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The undisturbed run that asks ahead."""
+    out = tmp_path_factory.mktemp("whole_ahead") / "run"
+    assert run_here(out, workers=2, ahead=True).stopped == "budget"
+    return out
+
+
+@pytest.mark.parametrize(("workers", "kills", "ahead"), [(0, 3, False), (2, 2, False), (2, 2, True)])
+def test_sigkill_at_random_moments(
+    tmp_path: Path, request: pytest.FixtureRequest, workers: int, kills: int, ahead: bool
+) -> None:
+    whole: Path = request.getfixturevalue("whole_ahead" if ahead else "whole")
     out, rng = tmp_path / "run", stream(workers, "kills")
     seen, done_before = 0, set()
     for _ in range(kills):
-        process = start(out, workers, seconds=0.02)
+        process = start(out, workers, seconds=0.02, ahead=ahead)
         enough = len(begun(out)) + int(rng.integers(4, 16))  # more than are in flight
         while len(begun(out)) < enough and process.poll() is None:
             time.sleep(0.002)
@@ -90,7 +108,7 @@ def test_sigkill_at_random_moments(tmp_path: Path, whole: Path, workers: int, ki
         assert done, "each sitting measures something"
         assert not set(begun(out)[seen:]) & done_before, "what had returned is measured again"
         seen, done_before = before, done
-    process = start(out, workers, seconds=0.0)
+    process = start(out, workers, seconds=0.0, ahead=ahead)
     _, sentence = process.communicate(timeout=60)
     assert process.returncode == 0, sentence
     assert not set(begun(out)[seen:]) & done_before
@@ -127,6 +145,45 @@ def test_a_larger_budget_continues_as_if_it_had_been_there(tmp_path: Path, whole
         run_here(out, budget=50)
 
 
+def test_asking_ahead_is_the_same_search_however_it_is_cut_and_another_than_in_turn(
+    tmp_path: Path, whole: Path, whole_ahead: Path
+) -> None:
+    out = tmp_path / "run"
+    for budget in (20, 33, 50, BUDGET):
+        run_here(out, budget=budget, workers=1, ahead=True)
+    assert journal(out) == journal(whole_ahead)
+    # The rounds that wait for each other are those in turn; what comes later has seen less.
+    in_turn, ahead = journal(whole)[0], journal(whole_ahead)[0]
+    assert in_turn[:30] == ahead[:30]
+    assert in_turn[30:40] != ahead[30:40]
+
+
+def test_the_next_round_is_chosen_while_the_workers_measure(tmp_path: Path) -> None:
+    moments: list[str] = []
+
+    class Watched(GeneticAlgorithm):
+        def propose(self, history: History, n: int, seed: int) -> list[Proposal]:
+            moments.append("asked")
+            return super().propose(history, n, seed)
+
+    objective = Counted(tmp_path / "calls", 0.05)
+    strategy = Watched(SearchSpace(FakeModel(), seed=0), **SETTINGS)
+    with (
+        make_executor(objective, 1, None) as executor,
+        Ledger(tmp_path / "ledger.sqlite", objective, 40, executor) as ledger,
+    ):
+        search(
+            strategy,
+            ledger,
+            EventLog(tmp_path / "events.jsonl"),
+            seed=0,
+            ahead=True,
+            progress=lambda report: moments.append("told"),
+        )
+    # Rounds of 20, 10 and 10 molecules: the third is asked for before the second is told of.
+    assert moments == ["asked", "told", "asked", "asked", "told", "told"]
+
+
 def test_a_finished_run_measures_nothing_more(tmp_path: Path) -> None:
     out = tmp_path / "run"
     for _ in range(2):
@@ -142,6 +199,7 @@ def test_a_finished_run_measures_nothing_more(tmp_path: Path) -> None:
         ({"seed": 5}, "seed"),
         ({"settings": {**SETTINGS, "population": 7}}, "strategy.population"),
         ({"start": ["CCO"]}, "start"),
+        ({"workers": 1, "ahead": True}, "ahead"),
     ],
 )
 def test_other_settings_in_the_same_directory_are_refused(tmp_path: Path, options: dict, key: str) -> None:
@@ -192,6 +250,16 @@ def test_start_molecules_are_counted_and_come_first(tmp_path: Path) -> None:
         run_here(tmp_path / "other", start=["CCO", "C1CC"])
 
 
+def test_a_target_ends_the_search_after_its_round_and_without_it_the_search_goes_on(tmp_path: Path, whole: Path) -> None:
+    scores = [float(row["score"]) for row in csv.DictReader((whole / "molecules.csv").open())]
+    target = sorted(scores[:40])[-3]  # three of the first 40 molecules have it, so it is reached after 40 at the latest
+    rounds = [n for n in (20, 30, 40) if sum(score >= target for score in scores[:n]) >= 3]
+    result = run_here(tmp_path / "run", target=target, target_count=3)
+    assert (result.stopped, len(result.evaluations)) == ("target", rounds[0])
+    assert run_here(tmp_path / "run", target=2.0).stopped == "budget"
+    assert journal(tmp_path / "run") == journal(whole)
+
+
 def test_a_search_without_news_stops_and_says_so(tmp_path: Path) -> None:
     class OneMolecule(FakeModel):
         def decode(self, z, *, temperature=0.0, seed=0):
@@ -217,6 +285,10 @@ def test_bad_arguments_are_one_sentence(tmp_path: Path) -> None:
         run_here(tmp_path / "run", budget=0)
     with pytest.raises(ConfigError, match="Did you mean 'population'"):
         run_here(tmp_path / "run", settings={"populatoin": 5})
+    with pytest.raises(ConfigError, match="workers, at least 1"):
+        run_here(tmp_path / "run", ahead=True)
+    with pytest.raises(ConfigError, match="target_count is 0"):
+        run_here(tmp_path / "run", target=0.5, target_count=0)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot write"):
         run_here(tmp_path / "file" / "run")

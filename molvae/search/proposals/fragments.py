@@ -153,7 +153,7 @@ class FragmentSwap(ProposalSource):
     ) -> list[Proposal]:
         donors = tuple(e.smiles for e in history.best(self.donors)) if history is not None else ()
         library = libraries(donors, self.largest)
-        unwanted = {p.smiles for p in parents} | (history.known.keys() if history is not None else set())
+        unwanted = {p.smiles for p in parents} | (history.known if history is not None else set())
         records = [record for record in (prepared(p.smiles) for p in parents) if record is not None]
         if not library or not records:
             return []

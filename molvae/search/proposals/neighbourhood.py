@@ -135,7 +135,7 @@ class GraphNeighbourhood(ProposalSource):
     def propose(
         self, parents: Sequence[Proposal], n: int, rng: np.random.Generator, history: History | None = None
     ) -> list[Proposal]:
-        known = history.known if history is not None else {}
+        known = history.known if history is not None else set()
         own = {p.smiles for p in parents}
         best = list(dict.fromkeys(p.smiles for p in parents))[: self.incumbents]
         edited = [around for around in map(neighbourhood, best) if around is not None]

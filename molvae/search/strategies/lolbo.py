@@ -127,7 +127,7 @@ class Lolbo(Strategy):
                     fresh.setdefault(child.smiles, Proposal(child.smiles, "lolbo", z))
         # A region whose molecules are all known has nothing more to give; draws from the prior keep the search moving.
         missing = n - len(fresh)
-        known = {**history.known, **dict.fromkeys(fresh, 0)}
+        known = history.known | fresh.keys()
         return [*list(fresh.values())[:n], *(from_prior(self.space, missing, seed, known) if missing > 0 else [])]
 
     def _picks(self, history: History, epoch: Epoch, n: int, seed: int) -> np.ndarray:
