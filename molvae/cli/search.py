@@ -70,16 +70,7 @@ def optimize(
         )
     objective = Objective.from_specs(maximise=wanted, minimise=minimize or [], constraints=constraint or [])
     directory = out or Path("runs") / f"{_slug(objective)}-{strategy}-{seed}"
-    options: dict[str, Any] = {
-        "budget": budget,
-        "start": _start_molecules(start, smiles_col),
-        "model": model,
-        "seed": seed,
-        "workers": workers,
-        "time_limit": time_limit,
-        "ahead": ahead,
-        "target": target,
-    }
+    shared: dict[str, Any] = {"budget": budget, "start": _start_molecules(start, smiles_col), "model": model, "seed": seed}
     began = time.perf_counter()
     say(f"{directory}: {_goal(objective)}, {budget} oracle calls, strategy {strategy}, model {model}")
     result = run_search(
@@ -87,17 +78,19 @@ def optimize(
         strategy=strategy,
         settings=override({}, set_ or []),
         out=directory,
+        workers=workers,
+        time_limit=time_limit,
+        ahead=ahead,
+        target=target,
         progress=lambda report: say(_round_line(report, time.perf_counter() - began)),
-        **options,
+        **shared,
     )
     if result.stopped == "target":
         say(f"A molecule has reached {target:g}: the search stops. Without --target, the same command goes on.")
     if result.stopped == "stalled":
         say("The search has converged: it finds no new molecules any more, and stops before the budget is spent.")
     if floor:
-        _screen_at_random(
-            objective, directory, {**options, "workers": 0, "time_limit": None, "ahead": False, "target": None}
-        )
+        _screen_at_random(objective, directory, shared)
     page = write_report(directory)
     _show_result(directory)
     say(f"Report: {page} (with molecules.csv, progress.png and best.png beside it)")
