@@ -1,27 +1,32 @@
-"""What the surrogate knows about a molecule: folded counts of several fingerprints, and a few scaled descriptors.
+"""What the surrogate knows about a molecule: folded counts of several fingerprints, a few scaled descriptors, its latent.
 
 The min-max Tanimoto kernel of two count vectors, sum min(a, b) / sum max(a, b) (Ralaivola et al., Neural Networks
 18:1093, 2005), becomes a matrix product once a count c is written as c ones in c columns: sum min(a, b) is then the dot
 product of two sparse 0/1 rows, and sum max(a, b) = sum a + sum b - sum min(a, b). All sums are small integers, exact in
 float32, so a kernel entry does not depend on the batch it was computed in.
 
-Shapes: N molecules, W columns of the written-out counts, P descriptors.
+Shapes: N molecules, W columns of the written-out counts, P entries of a vector.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse
 
-from molvae.chem.fingerprints import count_fingerprints
+from molvae.chem.fingerprints import COUNT_KINDS, count_fingerprints
 from molvae.chem.molecules import Mol, parse
 from molvae.chem.properties import properties
-from molvae.errors import InvalidMolecule
+from molvae.errors import ConfigError, InvalidMolecule, UnknownName, nearest
+
+if TYPE_CHECKING:
+    from molvae.search.space import LatentModel
 
 COUNT_FEATURES = ("morgan3", "feature_morgan2", "atom_pair")
 N_BITS = 2048
@@ -40,17 +45,21 @@ DESCRIPTOR_UNITS = {
 ELEMENTS = ("C", "N", "O", "F", "P", "S", "Cl", "Br")
 HYDROGEN_UNIT = 4.0
 N_DESCRIPTORS = len(DESCRIPTOR_UNITS) + len(ELEMENTS) + 1
+DESCRIPTOR_LENGTH = 3.0  # prior median of a length, in the units above
+FEATURES = (*COUNT_FEATURES, "descriptors")  # what the surrogate reads by default
+_NOWHERE = 1e6  # where a molecule without a latent is put: as unlike any other as can be
 
 
 @dataclass(frozen=True)
 class FeatureBatch:
-    """Features of N molecules. `counts`: kind -> (N, W) sparse float32 of ones; `descriptors`: (N, P) float64, scaled."""
+    """Features of `n` molecules. `counts`: kind -> (N, W) sparse float32 of ones; `vectors`: name -> (N, P) float64."""
 
     counts: dict[str, scipy.sparse.csr_matrix]
-    descriptors: np.ndarray
+    vectors: dict[str, np.ndarray]
+    n: int
 
     def __len__(self) -> int:
-        return len(self.descriptors)
+        return self.n
 
     @cached_property
     def columns(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -63,7 +72,17 @@ class FeatureBatch:
 
     def take(self, rows: np.ndarray) -> FeatureBatch:
         """The molecules at `rows`, in that order."""
-        return FeatureBatch({kind: matrix[rows] for kind, matrix in self.counts.items()}, self.descriptors[rows])
+        counts = {kind: matrix[rows] for kind, matrix in self.counts.items()}
+        return FeatureBatch(counts, {name: table[rows] for name, table in self.vectors.items()}, len(rows))
+
+
+@dataclass(frozen=True)
+class VectorFeature:
+    """A vector that an RBF compares. size: P.  length: prior median of its lengths.  of: a molecule's, (P,) float64."""
+
+    size: int
+    length: float
+    of: Callable[[str, Mol], np.ndarray]
 
 
 def descriptors(mol: Mol) -> np.ndarray:
@@ -76,28 +95,72 @@ def descriptors(mol: Mol) -> np.ndarray:
     return np.array([*scaled, *(counts[element] for element in ELEMENTS), hydrogens], dtype=np.float64)
 
 
+DESCRIPTORS = VectorFeature(N_DESCRIPTORS, DESCRIPTOR_LENGTH, lambda smiles, mol: descriptors(mol))
+
+
+def latent_vectors(model: LatentModel) -> VectorFeature:
+    """The posterior mean of a molecule, lengths of sqrt(D) at first: draws from the prior are then about one length apart.
+
+    (Hvarfner et al., ICML 2024, arXiv:2402.02229.) Molecules are encoded one by one, because last digits depend on the
+    company, and a search that goes on after a kill must find the same ones.
+    """
+
+    def of(smiles: str, mol: Mol) -> np.ndarray:
+        z = np.asarray(model.encode([smiles])[0], dtype=np.float64)
+        return z if np.isfinite(z).all() else np.full(len(z), _NOWHERE)
+
+    return VectorFeature(model.latent_size, math.sqrt(model.latent_size), of)
+
+
+def feature_cache(names: Sequence[str], model: LatentModel | None = None) -> FeatureCache:
+    """The cache of the features named: count fingerprints, "descriptors", and "latent", which needs a model.
+
+    Raises ConfigError for no name or a repeated one, and UnknownName with the nearest name.
+    """
+    vectors = {"descriptors": DESCRIPTORS} | ({"latent": latent_vectors(model)} if model is not None else {})
+    known = (*sorted(COUNT_KINDS), *vectors)
+    for name in names:
+        if name not in known:
+            raise UnknownName(f"no feature named {name!r}.{nearest(name, known)} Known: {', '.join(known)}.")
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"features is {list(names)}; name each of the surrogate's features once, and at least one.")
+    kinds = [name for name in names if name not in vectors]
+    return FeatureCache(kinds, {name: vectors[name] for name in names if name in vectors})
+
+
 class FeatureCache:
     """Features by canonical SMILES; a molecule is parsed once.
 
     Parameters
     ----------
     kinds: count fingerprints to compute, names of `molvae.chem.fingerprints.COUNT_KINDS`.
+    vectors: vectors to compute, by name.
     limit: molecules kept; when there are more, the older half is forgotten (about 2 kB a molecule).
     """
 
-    def __init__(self, kinds: Sequence[str] = COUNT_FEATURES, *, limit: int = 40_000) -> None:
+    def __init__(
+        self,
+        kinds: Sequence[str] = COUNT_FEATURES,
+        vectors: Mapping[str, VectorFeature] | None = None,
+        *,
+        limit: int = 40_000,
+    ) -> None:
         self.kinds = tuple(kinds)
+        self.vectors = {"descriptors": DESCRIPTORS} if vectors is None else dict(vectors)
         self.limit = limit
         self._columns: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in self.kinds}
-        self._descriptors: dict[str, np.ndarray] = {}
+        self._vectors: dict[str, dict[str, np.ndarray]] = {}  # of each molecule, by name
 
     def batch(self, smiles: Sequence[str]) -> FeatureBatch:
         """Features of `smiles`, row by row. Raises InvalidMolecule for a string that RDKit cannot parse."""
         self._forget()
-        self._compute([s for s in dict.fromkeys(smiles) if s not in self._descriptors])
+        self._compute([s for s in dict.fromkeys(smiles) if s not in self._vectors])
         counts = {kind: _rows([self._columns[kind][s] for s in smiles]) for kind in self.kinds}
-        table = [self._descriptors[s] for s in smiles]
-        return FeatureBatch(counts, np.stack(table) if table else np.zeros((0, N_DESCRIPTORS)))
+        tables = {
+            name: np.array([self._vectors[s][name] for s in smiles], dtype=np.float64).reshape(len(smiles), vector.size)
+            for name, vector in self.vectors.items()
+        }
+        return FeatureBatch(counts, tables, len(smiles))
 
     def _compute(self, smiles: list[str]) -> None:
         mols = [parse(s) for s in smiles]
@@ -109,12 +172,12 @@ class FeatureCache:
             for s, columns in zip(smiles, _written_out(count_fingerprints(mols, kind, N_BITS)), strict=True):
                 self._columns[kind][s] = columns
         for s, mol in zip(smiles, mols, strict=True):
-            self._descriptors[s] = descriptors(mol)
+            self._vectors[s] = {name: vector.of(s, mol) for name, vector in self.vectors.items()}
 
     def _forget(self) -> None:
-        if len(self._descriptors) > self.limit:
-            for s in list(self._descriptors)[: self.limit // 2]:
-                del self._descriptors[s]
+        if len(self._vectors) > self.limit:
+            for s in list(self._vectors)[: self.limit // 2]:
+                del self._vectors[s]
                 for columns in self._columns.values():
                     del columns[s]
 

@@ -1,12 +1,13 @@
 """The surrogate: an exact Gaussian process on the decoded molecule, in natural units of the score.
 
-Kernel: a weighted sum of min-max Tanimoto kernels on count fingerprints and an RBF with a length for every descriptor. Prior
-mean 0 and noise 1e-4 are fixed, as in the plain GP of Tripp & Hernandez-Lobato (arXiv:2406.07709), which stands beside the
-best published searches. Weights and lengths are the most probable ones under log-normal priors: which descriptors a score
-depends on shows after some tens of molecules, and is worth more than any one kernel (benchmarks/README.md has the numbers).
+Kernel: a weighted sum of min-max Tanimoto kernels on count fingerprints and, for every vector (descriptors, and the latent
+if asked for), an RBF with a length for each of its entries. Prior mean 0 and noise 1e-4 are fixed, as in the plain GP of
+Tripp & Hernandez-Lobato (arXiv:2406.07709), which stands beside the best published searches. Weights and lengths are the
+most probable ones under log-normal priors: which descriptors a score depends on shows after some tens of molecules, and is
+worth more than any one kernel (benchmarks/README.md has the numbers).
 
-Shapes: N training molecules, C candidates, M sets of hyper-parameters, K kernels (counts first, the descriptors' last), P
-descriptors.
+Shapes: N training molecules, C candidates, M sets of hyper-parameters, K kernels (counts first, then vectors), P entries of
+all vectors.
 """
 
 from __future__ import annotations
@@ -21,19 +22,18 @@ import scipy.optimize
 import scipy.sparse
 from scipy.spatial.distance import cdist
 
-from molvae.search.features import N_DESCRIPTORS, FeatureBatch, FeatureCache
+from molvae.search.features import FeatureBatch, FeatureCache
 
 if TYPE_CHECKING:
     from botorch.posteriors import GPyTorchPosterior
 
 NOISE = 1e-4
-DESCRIPTOR_LENGTH = 3.0  # prior median of every length, in the units of `features.DESCRIPTOR_UNITS`
 WEIGHT_SD, LENGTH_SD = 2.0, 1.2  # of the log-normal priors
 
 
 @dataclass(frozen=True, eq=False)
 class Hyperparameters:
-    """`weights`: (K,) variance of each kernel, squared units of the score. `lengths`: (P,) of the descriptors."""
+    """`weights`: (K,) variance of each kernel, squared units of the score. `lengths`: (P,) of the vectors' entries."""
 
     weights: np.ndarray
     lengths: np.ndarray
@@ -41,7 +41,8 @@ class Hyperparameters:
 
 def count_kernels(a: FeatureBatch, b: FeatureBatch, kinds: Sequence[str]) -> np.ndarray:
     """(len(kinds), A, B) float32: the min-max Tanimoto kernel of each kind; 1 between equal counts."""
-    return np.stack([_min_max(a.counts[kind], b.counts[kind], *b.columns[kind]) for kind in kinds])
+    kernels = [_min_max(a.counts[kind], b.counts[kind], *b.columns[kind]) for kind in kinds]
+    return np.stack(kernels) if kernels else np.zeros((0, len(a), len(b)), dtype=np.float32)
 
 
 def _min_max(a: scipy.sparse.csr_matrix, b: scipy.sparse.csr_matrix, columns: np.ndarray, entries: np.ndarray) -> np.ndarray:
@@ -67,10 +68,14 @@ class _Member:
         self.noise = noise
 
     def mix(self, counts: np.ndarray, a: FeatureBatch, b: FeatureBatch) -> np.ndarray:
-        """(A, B) float64 covariance from the count kernels (K - 1, A, B) and the descriptors."""
-        weights, lengths = self.hyperparameters.weights, self.hyperparameters.lengths
-        mixed = weights[-1] * _rbf(a.descriptors / lengths, b.descriptors / lengths)
-        for weight, kernel in zip(weights, counts, strict=False):
+        """(A, B) float64 covariance from the count kernels, one (A, B) each, and the vectors."""
+        mixed, first = np.zeros((len(a), len(b))), 0
+        for name, weight in zip(a.vectors, self.hyperparameters.weights[len(counts) :], strict=True):
+            x, other = a.vectors[name], b.vectors[name]
+            lengths = self.hyperparameters.lengths[first : first + x.shape[1]]
+            mixed += weight * _rbf(x / lengths, other / lengths)
+            first += x.shape[1]
+        for weight, kernel in zip(self.hyperparameters.weights, counts, strict=False):
             mixed += weight * kernel
         return mixed
 
@@ -91,7 +96,7 @@ class StructureGP:
 
     Parameters
     ----------
-    features: the cache of molecular features; its kinds are the count kernels.
+    features: the cache of molecular features; each of its kinds and vectors has a kernel.
     noise: variance of the measurement noise, in squared units of the score.
 
     Example
@@ -107,9 +112,11 @@ class StructureGP:
         self._gram = np.zeros((len(features.kinds), 0, 0), dtype=np.float32)
 
     def prior(self) -> Hyperparameters:
-        """The prior medians: equal weights that sum to one, and equal lengths."""
-        n_kernels = len(self.features.kinds) + 1
-        return Hyperparameters(np.full(n_kernels, 1.0 / n_kernels), np.full(N_DESCRIPTORS, DESCRIPTOR_LENGTH))
+        """The prior medians: equal weights that sum to one, and equal lengths within a vector."""
+        vectors = self.features.vectors.values()
+        n_kernels = len(self.features.kinds) + len(vectors)
+        lengths = [np.full(vector.size, vector.length) for vector in vectors]
+        return Hyperparameters(np.full(n_kernels, 1.0 / n_kernels), np.concatenate([np.zeros(0), *lengths]))
 
     def learn(self, smiles: Sequence[str], y: np.ndarray) -> Hyperparameters:
         """The most probable hyper-parameters for N molecules and their scores, from at most 300 of them."""
@@ -117,7 +124,7 @@ class StructureGP:
         rows = evidence_rows(y)
         batch = self.features.batch([smiles[i] for i in rows])
         kernels = count_kernels(batch, batch, self.features.kinds)
-        return learn_hyperparameters(kernels, batch.descriptors, y[rows], self.noise)
+        return learn_hyperparameters(kernels, list(batch.vectors.values()), y[rows], self.prior(), self.noise)
 
     def fit(self, smiles: Sequence[str], y: np.ndarray, members: Sequence[Hyperparameters] | None = None) -> StructureGP:
         """Condition on N molecules and their scores, (N,) finite; M N^3/3 multiplications once the features are known."""
@@ -172,7 +179,7 @@ class StructureGP:
         return -0.5 * (fits + log_dets + len(self._y) * np.log(2 * np.pi))
 
     def _gram_of(self, smiles: list[str]) -> np.ndarray:
-        """(K - 1, N, N) count kernels; only rows of molecules that the last call did not have are computed."""
+        """The count kernels, (N, N) each; only rows of molecules that the last call did not have are computed."""
         had = {s: i for i, s in enumerate(self._gram_smiles)}
         old = np.array([i for i, s in enumerate(smiles) if s in had], dtype=np.int64)
         new = np.array([i for i, s in enumerate(smiles) if s not in had], dtype=np.int64)
@@ -197,48 +204,60 @@ def evidence_rows(y: np.ndarray, limit: int = 300) -> np.ndarray:
 
 
 def learn_hyperparameters(
-    kernels: np.ndarray, descriptors: np.ndarray, y: np.ndarray, noise: float, n_steps: int = 30
+    kernels: np.ndarray,
+    vectors: Sequence[np.ndarray],
+    y: np.ndarray,
+    prior: Hyperparameters,
+    noise: float,
+    n_steps: int = 30,
 ) -> Hyperparameters:
-    """Kernel weights and descriptor lengths of largest log evidence plus log prior (MAP), by L-BFGS.
+    """Kernel weights and lengths of largest log evidence plus log prior (MAP), by L-BFGS.
 
     Parameters
     ----------
-    kernels: (K - 1, N, N) count kernels. descriptors: (N, P). y: (N,).
+    kernels: count kernels, (N, N) each. vectors: (N, P_k) each. y: (N,).
+    prior: medians of the log-normal priors.
     noise: variance of the measurement noise.
 
     The gradient of the log evidence for a parameter t is sum((alpha alpha' - C^-1) * dC/dt) / 2 (Rasmussen & Williams
     2006, equation 5.9).
     """
-    kernels, n_kernels, n = kernels.astype(np.float64), len(kernels) + 1, len(y)
-    base = 1.0 / n_kernels
-    squares = descriptors**2
+    kernels, n_kernels, n = kernels.astype(np.float64), len(kernels) + len(vectors), len(y)
+    ends = np.cumsum([x.shape[1] for x in vectors])
+    spans = [slice(end - x.shape[1], end) for x, end in zip(vectors, ends, strict=True)]
+    squares = [x**2 for x in vectors]
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         log_w, log_l = parameters[:n_kernels], parameters[n_kernels:]
-        weights = base * np.exp(log_w)
-        scale = np.exp(-log_l) / DESCRIPTOR_LENGTH
-        rbf = weights[-1] * _rbf(descriptors * scale, descriptors * scale)
-        counted = weights[:-1, None, None] * kernels
-        covariance = counted.sum(0) + rbf
+        weights = prior.weights * np.exp(log_w)
+        scale = np.exp(-log_l) / prior.lengths
+        scaled = [x * scale[span] for x, span in zip(vectors, spans, strict=True)]
+        rbfs = [weight * _rbf(x, x) for x, weight in zip(scaled, weights[len(kernels) :], strict=True)]
+        counted = weights[: len(kernels), None, None] * kernels
+        covariance = counted.sum(0) + sum(rbfs)
         covariance[np.diag_indices(n)] += noise
         factor = scipy.linalg.cho_factor(covariance, lower=True, check_finite=False)
         alpha = scipy.linalg.cho_solve(factor, y)
         inverse = scipy.linalg.cho_solve(factor, np.eye(n), check_finite=False)
         outer = 0.5 * (np.outer(alpha, alpha) - inverse)
         value = -0.5 * y @ alpha - np.log(np.diag(factor[0])).sum()
-        by_rbf = outer * rbf
-        by_weight = [*np.einsum("ij,kij->k", outer, counted), by_rbf.sum()]
+        by_rbf = [outer * rbf for rbf in rbfs]
+        by_weight = [*np.einsum("ij,kij->k", outer, counted), *(part.sum() for part in by_rbf)]
         # d rbf_ij / d log l_p = rbf_ij (x_ip - x_jp)^2 / l_p^2, summed over i, j without an (N, N, P) array
-        by_length = 2.0 * scale**2 * (by_rbf.sum(1) @ squares - np.einsum("ip,ip->p", descriptors, by_rbf @ descriptors))
+        by_length = [
+            2.0 * scale[span] ** 2 * (part.sum(1) @ square - np.einsum("ip,ip->p", x, part @ x))
+            for x, span, part, square in zip(vectors, spans, by_rbf, squares, strict=True)
+        ]
         value -= 0.5 * (log_w @ log_w) / WEIGHT_SD**2 + 0.5 * (log_l @ log_l) / LENGTH_SD**2
-        gradient = np.concatenate([by_weight - log_w / WEIGHT_SD**2, by_length - log_l / LENGTH_SD**2])
+        gradient = np.concatenate([by_weight, *by_length])
+        gradient -= np.concatenate([log_w / WEIGHT_SD**2, log_l / LENGTH_SD**2])
         return -value, -gradient
 
-    start = np.zeros(n_kernels + descriptors.shape[1])
+    start = np.zeros(n_kernels + len(prior.lengths))
     found = scipy.optimize.minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=[(-7.0, 7.0)] * len(start), options={"maxiter": n_steps}
     )
-    return Hyperparameters(base * np.exp(found.x[:n_kernels]), DESCRIPTOR_LENGTH * np.exp(found.x[n_kernels:]))
+    return Hyperparameters(prior.weights * np.exp(found.x[:n_kernels]), prior.lengths * np.exp(found.x[n_kernels:]))
 
 
 def active_set(scores: np.ndarray, cap: int, rng: np.random.Generator) -> np.ndarray:

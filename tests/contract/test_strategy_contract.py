@@ -161,6 +161,29 @@ def test_the_default_search_takes_any_source_by_name(source: str) -> None:
     assert asked(history, 7) == proposals
 
 
+@pytest.mark.parametrize("features", [["latent"], ["morgan2", "latent"]])
+def test_the_default_search_compares_molecules_by_latents_if_asked(features: list[str]) -> None:
+    history, space = run("default", 0).before(4), SearchSpace(FakeModel(), seed=0)
+
+    def asked(before: History | None = None) -> list[str]:
+        strategy = STRATEGIES.build("default", {"features": features, "children": 40}, space)
+        if before is not None:
+            strategy.propose(before, 3, 1)
+        return [p.smiles for p in strategy.propose(history, 5, 7)]
+
+    assert len(asked()) == 5
+    # In other company a network's latents have other last digits: what was encoded before must not matter.
+    assert asked(before=history.before(2)) == asked()
+
+
+@pytest.mark.parametrize(
+    ("features", "error"), [(["latnet"], "Did you mean 'latent'"), ([], "once"), (["morgan2"] * 2, "once")]
+)
+def test_a_wrong_feature_is_told_apart(features: list[str], error: str) -> None:
+    with pytest.raises(MolvaeError, match=error):
+        STRATEGIES.build("default", {"features": features}, SearchSpace(FakeModel()))
+
+
 @pytest.mark.parametrize(("sources", "sentence"), [
     (["fragment_swab"], "Did you mean 'fragment_swap'"),
     (["latent_step(smalest=0.4)"], "Did you mean 'smallest'"),

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from fakes import FakeModel, molecule
 from rdkit import Chem, DataStructs
 from rdkit.Chem import Crippen
 from rdkit.Chem import rdFingerprintGenerator as generators
 from scipy.stats import multivariate_normal
 
 from molvae.errors import InvalidMolecule
-from molvae.search.features import COUNT_FEATURES, DESCRIPTOR_UNITS, ELEMENTS, FeatureCache, descriptors
+from molvae.search.features import COUNT_FEATURES, DESCRIPTOR_UNITS, ELEMENTS, FeatureCache, descriptors, feature_cache
 from molvae.search.surrogate import Hyperparameters, StructureGP, active_set, count_kernels, evidence_rows, score_units
 
 SMILES = [
@@ -78,7 +79,7 @@ def test_features_survive_forgetting() -> None:
     small, large = FeatureCache(limit=4), FeatureCache()
     small.batch(SMILES)
     again, expected = small.batch(SMILES), large.batch(SMILES)
-    np.testing.assert_array_equal(again.descriptors, expected.descriptors)
+    np.testing.assert_array_equal(again.vectors["descriptors"], expected.vectors["descriptors"])
     for kind in COUNT_FEATURES:
         assert (again.counts[kind] != expected.counts[kind]).nnz == 0
 
@@ -101,6 +102,21 @@ def test_the_posterior_is_the_conditioned_normal() -> None:
         np.testing.assert_allclose(variance[m], np.diag(covariance), atol=1e-4)
         np.testing.assert_allclose(joint_mean[m], mean[m], atol=1e-9)
         np.testing.assert_allclose(joint_covariance[m], covariance, atol=1e-4)
+
+
+def test_latents_are_compared_by_an_rbf_and_what_has_none_is_like_nothing_else() -> None:
+    known = [molecule((i, j, 1, 1)) for i in range(3) for j in range(3)]
+    outside = Chem.CanonSmiles("C1CCCCCCCCCCC1")  # the toy model cannot encode it
+    z = FakeModel().encode(known).astype(np.float64)
+    gp = StructureGP(feature_cache(["latent"], FakeModel()))
+    h = Hyperparameters(np.array([0.7]), np.array([1.0, 2.0, 3.0, 4.0]))
+    gp.fit(known, np.linspace(0.0, 1.0, 9), [h])
+    covariance = 0.7 * np.exp(-0.5 * (((z[:, None] - z[None]) / h.lengths) ** 2).sum(-1)) + 1e-4 * np.eye(9)
+    expected = multivariate_normal(np.zeros(9), covariance).logpdf(np.linspace(0.0, 1.0, 9))
+    assert gp.log_evidence()[0] == pytest.approx(expected, abs=1e-6)
+    mean, variance = gp.predict([outside])
+    assert (mean[0, 0], variance[0, 0]) == (0.0, pytest.approx(0.7))
+    np.testing.assert_array_equal(gp.prior().lengths, [2.0] * 4)  # sqrt(D)
 
 
 def test_the_evidence_is_the_density_of_the_scores() -> None:

@@ -17,7 +17,7 @@ from molvae.history import History, Proposal
 from molvae.randomness import stream
 from molvae.search.acquisition import best_rank, choose_batch, ucb_weights, upper_confidence_bounds
 from molvae.search.credit import source_shares
-from molvae.search.features import FeatureCache
+from molvae.search.features import FEATURES, feature_cache
 from molvae.search.proposals.base import build_sources
 from molvae.search.proposals.latent import PriorSample
 from molvae.search.space import SearchSpace
@@ -51,6 +51,7 @@ class Default(Strategy):
     immigrants: unmeasured draws from the prior that join the parents of a round: new rings and groups for crossover, free.
     ucb_low, ucb_high: range of the confidence bounds' weights, in standard deviations.
     active: most molecules the surrogate is fitted to; the cost of a round stays flat beyond.
+    features: what it compares molecules by, a kernel each: count fingerprints, "descriptors", "latent" (3 ms a candidate).
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Default(Strategy):
         ucb_low: float = 0.01,
         ucb_high: float = 0.5,
         active: int = 1500,
+        features: Sequence[str] = FEATURES,
     ) -> None:
         super().__init__(space, initial=initial, batch=batch)
         self.first_batch, self.ramp, self.growth = first_batch, ramp, growth
@@ -80,7 +82,7 @@ class Default(Strategy):
         self.ucb_low, self.ucb_high = ucb_low, ucb_high
         self.active = active
         self._prior = PriorSample(space)
-        self._gp = StructureGP(FeatureCache())
+        self._gp = StructureGP(feature_cache(features, space.model))
         self._learned: tuple[tuple, Hyperparameters] | None = None  # of one history prefix: memory, not state
 
     def batch_size(self, n_calls: int) -> int:
