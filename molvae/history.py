@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -133,6 +133,10 @@ class History:
         """The history as it was after `n_rounds` completed rounds, for replays."""
         stop = int(np.searchsorted(self.rounds, n_rounds))
         return History(self.evaluations[:stop], n_rounds=min(n_rounds, self.n_rounds))
+
+    def without_latents(self) -> History:
+        """The same rounds for a model of other weights, in whose latent space the molecules lie elsewhere."""
+        return History([replace(e, z=None) for e in self.evaluations], self.n_rounds, self.in_flight)
 
     def awaiting(self, in_flight: Sequence[str]) -> History:
         """The same rounds, while these molecules are being measured."""

@@ -7,6 +7,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from molvae.history import History
 
 TOP = 20  # a molecule is a win if it is among the best this many when it is measured
@@ -32,3 +34,9 @@ def source_shares(history: History, sources: Sequence[str]) -> dict[str, float]:
     rates = {name: (1.0 + wins[name]) / (2.0 + trials[name]) for name in sources}
     total = sum(rates.values())
     return {name: FLOOR / len(sources) + (1.0 - FLOOR) * rates[name] / total for name in sources}
+
+
+def rank_weights(n: int, k: float) -> np.ndarray:
+    """(n,) chances by rank, best first, adding up to 1: w_r in proportion to 1 / (k n + r)."""
+    weights = 1.0 / (k * n + np.arange(n))
+    return weights / weights.sum()

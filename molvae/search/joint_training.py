@@ -30,11 +30,10 @@ from molvae.errors import DivergedModel
 from molvae.generation import Model
 from molvae.models.sequence_vae import Inferred, SequenceVAE
 from molvae.randomness import child_seed, torch_stream
+from molvae.search.refit import CLIP, SETTLED
 from molvae.search.trust_region import to_box
 
 GP_STEPS, GP_LEARNING_RATE = 40, 0.01
-CLIP = 50.0  # as in training
-_SETTLED = 10**9  # a step at which every schedule of beta has ended its warm-up
 
 
 def jointly_trained(
@@ -114,6 +113,6 @@ def _keep_bounds(gp: SingleTaskGP) -> None:
 def vae_loss(vae: SequenceVAE, ids: Tensor, inferred: Inferred, generator: torch.Generator) -> Tensor:
     """nll + beta KL, and what the variant adds, of molecules (B, T) whose latents are all shown to the decoder; nats."""
     logits = vae.decoder(ids[:, :-1], vae.memory(inferred.z))
-    beta = vae.kl_weight.beta(_SETTLED)
+    beta = vae.kl_weight.beta(SETTLED)
     loss = vae.nll(logits, ids).mean() + beta * vae.kl_weight.penalty(vae.balanced(inferred.kl))
     return loss + sum(vae.regularisers(inferred, generator).values(), start=torch.zeros_like(loss))

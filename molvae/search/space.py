@@ -46,3 +46,10 @@ class SearchSpace:
     model: LatentModel
     start: tuple[str, ...] = ()
     seed: int = 0
+
+
+def trainable(model: LatentModel) -> bool:
+    """Whether it has a network that can be trained: whether it is a `molvae.generation.Model`."""
+    from molvae.generation import Model  # heavy
+
+    return isinstance(model, Model)

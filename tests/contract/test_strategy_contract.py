@@ -11,7 +11,7 @@ from rdkit import Chem
 from molvae.errors import MolvaeError
 from molvae.history import Evaluation, History, Proposal
 from molvae.randomness import child_seed
-from molvae.search.proposals.base import PROPOSALS
+from molvae.search.proposals.base import PROPOSALS, build_sources
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy
 
@@ -201,6 +201,6 @@ def test_a_mistake_in_the_sources_is_a_sentence(sources: list[str], sentence: st
 
 def test_sources_take_settings_in_brackets() -> None:
     specs = ["latent_step(smallest=0.4, largest=0.8)", "graph_mutation"]
-    built = STRATEGIES.build("default", {"sources": specs}, SearchSpace(FakeModel())).sources
+    built = build_sources(specs, SearchSpace(FakeModel()))
     assert list(built) == ["latent_step", "graph_mutation"]
     assert (built["latent_step"].smallest, built["latent_step"].largest) == (0.4, 0.8)

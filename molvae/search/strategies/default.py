@@ -10,6 +10,7 @@ sources, hyper-parameters) is computed from the history.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,8 +19,7 @@ from molvae.randomness import stream
 from molvae.search.acquisition import best_rank, choose_batch, ucb_weights, upper_confidence_bounds
 from molvae.search.credit import source_shares
 from molvae.search.features import FEATURES, feature_cache
-from molvae.search.proposals.base import build_sources
-from molvae.search.proposals.latent import PriorSample
+from molvae.search.proposers import Refits
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy
 from molvae.search.surrogate import Hyperparameters, StructureGP, active_set, score_units
@@ -51,6 +51,8 @@ class Default(Strategy):
     immigrants: unmeasured draws from the prior that join the parents of a round: new rings and groups for crossover, free.
     ucb_low, ucb_high: range of the confidence bounds' weights, in standard deviations.
     active: most molecules the surrogate is fitted to; the cost of a round stays flat beyond.
+    refit: calls between two refits of the model on what was found (`molvae.search.refit`); 0 for none.
+    refit_steps, refit_rate: steps of a refit, of 64 molecules each, and their learning rate.
     features: what it compares molecules by, a kernel each: count fingerprints, "descriptors", "latent" (3 ms a candidate).
     """
 
@@ -72,16 +74,18 @@ class Default(Strategy):
         ucb_low: float = 0.01,
         ucb_high: float = 0.5,
         active: int = 1500,
+        refit: int = 0,
+        refit_steps: int = 20,
+        refit_rate: float = 2e-4,
         features: Sequence[str] = FEATURES,
     ) -> None:
         super().__init__(space, initial=initial, batch=batch)
         self.first_batch, self.ramp, self.growth = first_batch, ramp, growth
-        self.sources = build_sources(sources, space)
+        self.refits = Refits(space, sources, refit, refit_steps, refit_rate)
         self.generations, self.children = generations, children
         self.parents, self.survivors, self.immigrants = parents, survivors, immigrants
         self.ucb_low, self.ucb_high = ucb_low, ucb_high
         self.active = active
-        self._prior = PriorSample(space)
         self._gp = StructureGP(feature_cache(features, space.model))
         self._learned: tuple[tuple, Hyperparameters] | None = None  # of one history prefix: memory, not state
 
@@ -101,7 +105,9 @@ class Default(Strategy):
         rank = best_rank(upper_confidence_bounds(mean, variance, weights))
         shortlist = [pool[i] for i in np.argsort(rank, kind="stable")[: max(100, 2 * n)]]
         chosen = choose_batch(*self._gp.joint([p.smiles for p in shortlist]), weights, self._gp.noise)
-        return [shortlist[i] for i in chosen]
+        # A latent of refitted weights says nothing to those who have the given ones.
+        keeps_z = not self.refits.after(history).refitted
+        return [shortlist[i] if keeps_z else replace(shortlist[i], z=None) for i in chosen]
 
     def _fit(self, history: History) -> None:
         shift, scale = score_units(history.scores)
@@ -125,7 +131,10 @@ class Default(Strategy):
         self, history: History, weights: np.ndarray, rng: np.random.Generator
     ) -> tuple[list[Proposal], np.ndarray, np.ndarray]:
         """The pool of unmeasured candidates with the surrogate's means and variances."""
-        shares = source_shares(history, list(self.sources))
+        proposers = self.refits.after(history)
+        if proposers.refitted:
+            history = history.without_latents()
+        shares = source_shares(history, list(proposers.sources))
         order = np.argsort(-history.scores, kind="stable")[: int(np.isfinite(history.scores).sum())]
 
         def elites(k: int) -> list[Proposal]:
@@ -135,11 +144,11 @@ class Default(Strategy):
 
         pool: dict[str, Proposal] = {}
         mean, variance = np.zeros((2, 0)), np.zeros((2, 0))
-        immigrants = self._prior.propose([], self.immigrants, rng)
+        immigrants = proposers.prior.propose([], self.immigrants, rng)
         parents = elites(self.parents) + immigrants
         for _ in range(self.generations):
             fresh = {p.smiles: p for p in immigrants if p.smiles not in history.known and p.smiles not in pool}
-            for name, source in self.sources.items():
+            for name, source in proposers.sources.items():
                 for child in source.propose(parents, round(shares[name] * self.children), rng, history):
                     if child.smiles not in history.known and child.smiles not in pool:
                         fresh.setdefault(child.smiles, child)

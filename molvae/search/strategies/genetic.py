@@ -6,10 +6,9 @@ weighting of Tripp et al. (NeurIPS 2020, arXiv:2006.09191), k as there. Only the
 
 from __future__ import annotations
 
-import numpy as np
-
 from molvae.history import History, Proposal
 from molvae.randomness import child_seed, stream
+from molvae.search.credit import rank_weights
 from molvae.search.proposals.graph_edits import EDITS, MAX_ATOMS, REARRANGEMENTS, offspring
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy, from_prior
@@ -68,9 +67,3 @@ class GeneticAlgorithm(Strategy):
         if not proposals:  # parents without children, e.g. single atoms: new blood instead of a search that stands still
             proposals = from_prior(self.space, n, child_seed(seed, "immigrants"), history.known)
         return proposals
-
-
-def rank_weights(n: int, k: float) -> np.ndarray:
-    """(n,) chances by rank, best first, adding up to 1: w_r in proportion to 1 / (k n + r)."""
-    weights = 1.0 / (k * n + np.arange(n))
-    return weights / weights.sum()

@@ -27,7 +27,7 @@ from molvae.errors import ConfigError
 from molvae.history import History, Proposal
 from molvae.randomness import child_seed
 from molvae.search.proposals.latent import LatentSource, PriorSample
-from molvae.search.space import LatentModel, SearchSpace
+from molvae.search.space import SearchSpace, trainable
 from molvae.search.strategies.base import STRATEGIES, Strategy, from_prior
 from molvae.search.strategies.turbo import thompson_picks
 from molvae.search.trust_region import TrustRegion, from_box, replay, to_box
@@ -179,13 +179,6 @@ class Lolbo(Strategy):
         moved = source.decoded(z[np.isfinite(z).all(axis=1)], repaired=True)
         recentred = tuple(dict.fromkeys(child.smiles for child in moved))
         return Epoch(before.number + 1, _key(history, n_calls), source, recentred)
-
-
-def trainable(model: LatentModel) -> bool:
-    """Whether it has a network that can be trained: whether it is a `molvae.generation.Model`."""
-    from molvae.generation import Model  # heavy
-
-    return isinstance(model, Model)
 
 
 def update_calls(history: History, patience: int, growth: float) -> list[int]:
