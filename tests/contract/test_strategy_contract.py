@@ -176,6 +176,17 @@ def test_the_default_search_compares_molecules_by_latents_if_asked(features: lis
     assert asked(before=history.before(2)) == asked()
 
 
+@pytest.mark.parametrize("acquisition", ["ei", "thompson"])
+def test_the_default_search_learns_under_every_acquisition(acquisition: str) -> None:
+    space, history = SearchSpace(FakeModel(), seed=0), History()
+    strategy = STRATEGIES.build("default", {"acquisition": acquisition}, space)
+    while len(history) < 80:
+        n = strategy.batch_size(len(history))
+        history.append_round(measured(history, strategy.propose(history, n, child_seed(0, "round", history.n_rounds))))
+    at_random = History(run("random", 0).evaluations[: len(history)])
+    assert top_10(history) > top_10(at_random)
+
+
 @pytest.mark.parametrize(
     ("features", "error"), [(["latnet"], "Did you mean 'latent'"), ([], "once"), (["morgan2"] * 2, "once")]
 )

@@ -16,7 +16,7 @@ import numpy as np
 
 from molvae.history import History, Proposal
 from molvae.randomness import stream
-from molvae.search.acquisition import best_rank, choose_batch, ucb_weights, upper_confidence_bounds
+from molvae.search.acquisition import Acquisition, AcquisitionSettings, best_rank
 from molvae.search.credit import source_shares
 from molvae.search.features import FEATURES, feature_cache
 from molvae.search.proposers import Refits
@@ -49,6 +49,7 @@ class Default(Strategy):
     generations, children: generations of the pool in each round, and children made in each.
     parents, survivors: molecules of the history, and of the pool, that may have children.
     immigrants: unmeasured draws from the prior that join the parents of a round: new rings and groups for crossover, free.
+    acquisition: "ucb", "ei" or "thompson".
     ucb_low, ucb_high: range of the confidence bounds' weights, in standard deviations.
     active: most molecules the surrogate is fitted to; the cost of a round stays flat beyond.
     refit: calls between two refits of the model on what was found (`molvae.search.refit`); 0 for none.
@@ -71,6 +72,7 @@ class Default(Strategy):
         parents: int = 100,
         survivors: int = 60,
         immigrants: int = 50,
+        acquisition: str = "ucb",
         ucb_low: float = 0.01,
         ucb_high: float = 0.5,
         active: int = 1500,
@@ -84,7 +86,7 @@ class Default(Strategy):
         self.refits = Refits(space, sources, refit, refit_steps, refit_rate)
         self.generations, self.children = generations, children
         self.parents, self.survivors, self.immigrants = parents, survivors, immigrants
-        self.ucb_low, self.ucb_high = ucb_low, ucb_high
+        self.acquisition = AcquisitionSettings(acquisition, ucb_low, ucb_high)
         self.active = active
         self._gp = StructureGP(feature_cache(features, space.model))
         self._learned: tuple[tuple, Hyperparameters] | None = None  # of one history prefix: memory, not state
@@ -98,13 +100,15 @@ class Default(Strategy):
     def choose(self, history: History, n: int, seed: int) -> list[Proposal]:
         rng = stream(seed, "default")
         self._fit(history)
-        weights = ucb_weights(n, rng, self.ucb_low, self.ucb_high)
-        pool, mean, variance = self._breed(history, weights, rng)
+        shift, scale = score_units(history.scores)
+        best = (np.nanmax(history.scores) - shift) / scale
+        wanted = self.acquisition.build(n, rng, best)
+        pool, mean, variance = self._breed(history, wanted, rng)
         if not pool:
             return []
-        rank = best_rank(upper_confidence_bounds(mean, variance, weights))
+        rank = best_rank(wanted.values(mean, variance))
         shortlist = [pool[i] for i in np.argsort(rank, kind="stable")[: max(100, 2 * n)]]
-        chosen = choose_batch(*self._gp.joint([p.smiles for p in shortlist]), weights, self._gp.noise)
+        chosen = wanted.choose(*self._gp.joint([p.smiles for p in shortlist]), self._gp.noise)
         # A latent of refitted weights says nothing to those who have the given ones.
         keeps_z = not self.refits.after(history).refitted
         return [shortlist[i] if keeps_z else replace(shortlist[i], z=None) for i in chosen]
@@ -128,7 +132,7 @@ class Default(Strategy):
         return self._learned[1]
 
     def _breed(
-        self, history: History, weights: np.ndarray, rng: np.random.Generator
+        self, history: History, wanted: Acquisition, rng: np.random.Generator
     ) -> tuple[list[Proposal], np.ndarray, np.ndarray]:
         """The pool of unmeasured candidates with the surrogate's means and variances."""
         proposers = self.refits.after(history)
@@ -157,7 +161,7 @@ class Default(Strategy):
                 pool.update(fresh)
                 mean, variance = np.hstack([mean, fresh_mean]), np.hstack([variance, fresh_variance])
             candidates = list(pool.values())
-            rank = best_rank(upper_confidence_bounds(mean, variance, weights)) if candidates else np.zeros(0)
+            rank = best_rank(wanted.values(mean, variance)) if candidates else np.zeros(0)
             survivors = [candidates[i] for i in np.argsort(rank, kind="stable")[: self.survivors]]
             parents = survivors + elites(self.parents // 2) + immigrants
         return list(pool.values()), mean, variance
