@@ -90,7 +90,7 @@ def examine(plan: Plan, strings: Sequence[str]) -> list[Candidate]:
     A step is taken for all strings before the next one begins: what it needs stays in the processor's cache, which saves a
     quarter of the time.
     """
-    read = [plan.vocabulary.read(string) for string in strings]
+    read = plan.vocabulary.read(strings)
     failed = [_unfit(plan, decoded) for decoded, _ in read]
     values: list[dict[str, float]] = [{} for _ in read]
 
@@ -102,9 +102,9 @@ def examine(plan: Plan, strings: Sequence[str]) -> list[Candidate]:
             if reasons := _reasons(plan, rule, mol, values[i]):
                 failed[i] = {str(rule): reasons}
     for name in plan.properties:
-        for i, mol in passing():
-            if name not in values[i]:
-                values[i][name] = property_named(name).function(mol)
+        unknown = [(i, mol) for i, mol in passing() if name not in values[i]]
+        for (i, _), value in zip(unknown, property_named(name).values([mol for _, mol in unknown]), strict=True):
+            values[i][name] = value
     return [
         Candidate(
             decoded.smiles or "",

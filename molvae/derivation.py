@@ -34,7 +34,7 @@ def text_hashes(texts: Iterable[str]) -> np.ndarray:
 def derive_strings(job: Job) -> list[Decoded]:
     """The molecule of each SELFIES string, with its faithfulness."""
     vocabulary, strings = job
-    return [vocabulary.derive(text) for text in strings]
+    return [decoded for decoded, _ in vocabulary.read(strings)]
 
 
 def encode_strings(job: Job) -> list[tuple[list[int] | None, str]]:

@@ -83,29 +83,40 @@ class Grammar:
             rules = [(_RULES[symbol.kind], symbol) for symbol in symbols if symbol is not None]
             self._tokens.append(rules if rules and len(rules) == len(symbols) else None)
 
-    def after(self, prefix: Prefix, token: int) -> Prefix | None:
-        """The prefix with one more token; None if no molecule is written so, or if it could not be finished.
+    def extend(self, prefix: Prefix, token: int) -> bool:
+        """Add a token to a prefix, in place; False if no molecule is written so, or if it could not be finished.
 
-        `prefix` itself stays as it was."""
+        A prefix that was refused may be half changed: `begun` makes it anew.
+        """
         if token == EOS:
-            return prefix if prefix.is_whole else None
+            return prefix.is_whole
         rules = self._tokens[token]
         if rules is None:
-            return None
-        longer = prefix.copy()
+            return False
         for allows, symbol in rules:
-            if not allows(longer, symbol):
-                return None
-            longer.last = symbol.kind
-        return None if longer.is_stuck else longer
+            if not allows(prefix, symbol):
+                return False
+            prefix.last = symbol.kind
+        return not prefix.is_stuck
+
+    def after(self, prefix: Prefix, token: int) -> Prefix | None:
+        """The prefix with one more token, or None where `extend` refuses it; `prefix` itself stays as it was."""
+        longer = prefix.copy()
+        return longer if self.extend(longer, token) else None
+
+    def begun(self, ids: Iterable[int]) -> Prefix:
+        """The prefix of a row of ids that keeps the rules and has not ended."""
+        prefix = Prefix()
+        for token in ids:
+            self.extend(prefix, token)
+        return prefix
 
     def allows(self, ids: Iterable[int]) -> bool:
         """Whether a row of ids, its end token included, keeps the rules to its end."""
-        prefix: Prefix | None = Prefix()
+        prefix = Prefix()
         for token in ids:
-            prefix = self.after(prefix, token)
-            if prefix is None or token == EOS:
-                return prefix is not None
+            if token == EOS or not self.extend(prefix, token):
+                return token == EOS and prefix.is_whole
         return False
 
 

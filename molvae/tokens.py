@@ -22,7 +22,7 @@ from importlib.metadata import version
 
 import selfies
 
-from molvae.chem import Mol, canonical, canonical_form
+from molvae.chem import Mol, canonical, canonical_forms
 from molvae.errors import CheckpointError, ConfigError
 from molvae.files import write_json
 from molvae.spelling import SPELLINGS, from_marks, selfies_symbols, to_marks
@@ -77,6 +77,22 @@ def _idle_marks(derived: str, smiles: str) -> str:
     if re.search(r"[/\\]", derived) and not re.search(r"[/\\]", smiles):
         return "direction marks on bonds beside no stereo double bond"
     return ""
+
+
+def _unfaithful(symbols: Sequence[str], again: Sequence[str], derived: str, smiles: str) -> str:
+    """Why a molecule does not say what the symbols say that it was derived from; "" if it does."""
+    if "." in symbols:
+        return "several fragments"
+    if again == symbols:
+        return _idle_marks(derived, smiles)
+    if len(again) < len(symbols):
+        return f"{len(symbols) - len(again)} of {len(symbols)} symbols unused"
+    changes = (f"{a} became {b}" for a, b in zip(symbols, again, strict=False) if a != b)
+    return f"repaired: {next(changes, 'symbols were added')}"
+
+
+def _underivable(error: Exception) -> str:
+    return f"SELFIES cannot derive a molecule: {str(error).strip().splitlines()[0]}"
 
 
 @dataclass(frozen=True)
@@ -242,40 +258,44 @@ class Vocabulary:
         The SMILES that SELFIES derives is encoded again in the order it was written. Symbols that the grammar dropped
         (after a saturated atom, a ring to nowhere), bonds it lowered and branches it cut all change the result.
         """
-        return self.read(written)[0]
+        return self.read([written])[0][0]
 
-    def read(self, written: str) -> tuple[Decoded, Mol | None]:
-        """What `derive` gives, and the molecule as RDKit's object, parsed from the canonical SMILES."""
-        written, _, fault = written.partition("<")
-        if fault:
-            beginning, mol = self.read(written)
-            why = "cut at the length limit" if f"<{fault}".endswith(CUT) else fault.removesuffix(">")
-            return Decoded(beginning.selfies, beginning.smiles, False, why), mol
-        symbols = split(written)
-        if not symbols:
-            return Decoded(written, None, False, "empty string" if not written else "not a SELFIES string"), None
+    def read(self, strings: Sequence[str]) -> list[tuple[Decoded, Mol | None]]:
+        """What `derive` gives of each string, and the molecule as RDKit's object, parsed from the canonical SMILES.
+
+        A step is taken for all strings before the next one begins, which is faster; see `chem.canonical_forms`.
+        """
+        parts = [written.partition("<") for written in strings]
+        symbols = [split(beginning) or [] for beginning, _, _ in parts]
+        derived, again, reasons = [""] * len(parts), [[]] * len(parts), [""] * len(parts)
         with constraint_table(self.constraints):
-            try:
-                derived = selfies.decoder(written)
-                rewritten = derived and (to_selfies(derived, self.constraints) or selfies.encoder(derived, strict=False))
-                again = split(rewritten) or []
-            except (selfies.DecoderError, selfies.EncoderError) as error:
-                why = str(error).strip().splitlines()[0]
-                return Decoded(written, None, False, f"SELFIES cannot derive a molecule: {why}"), None
-        form = canonical_form(derived)
-        if form is None:
-            return Decoded(written, None, False, "not a valid molecule"), None
-        smiles, mol = form
-        if "." in symbols:
-            reason = "several fragments"
-        elif again == symbols:
-            reason = _idle_marks(derived, smiles)
-        elif len(again) < len(symbols):
-            reason = f"{len(symbols) - len(again)} of {len(symbols)} symbols unused"
-        else:
-            changes = (f"{a} became {b}" for a, b in zip(symbols, again, strict=False) if a != b)
-            reason = f"repaired: {next(changes, 'symbols were added')}"
-        return Decoded(written, smiles, not reason, reason), mol
+            for i, (written, _, _) in enumerate(parts):
+                if not symbols[i]:
+                    reasons[i] = "not a SELFIES string" if written else "empty string"
+                    continue
+                try:
+                    derived[i] = selfies.decoder(written)
+                except selfies.DecoderError as error:
+                    reasons[i] = _underivable(error)
+            for i, smiles in enumerate(derived):
+                try:
+                    rewritten = smiles and (to_selfies(smiles, self.constraints) or selfies.encoder(smiles, strict=False))
+                    again[i] = split(rewritten) or []
+                except selfies.EncoderError as error:
+                    derived[i], reasons[i] = "", _underivable(error)
+        read = []
+        for i, form in enumerate(canonical_forms(derived)):
+            written, _, fault = parts[i]
+            reason = reasons[i]
+            if fault:
+                reason = "cut at the length limit" if f"<{fault}".endswith(CUT) else fault.removesuffix(">")
+            elif form is None:
+                reason = reason or "not a valid molecule"
+            elif not reason:
+                reason = _unfaithful(symbols[i], again[i], derived[i], form[0])
+            smiles, mol = form or (None, None)
+            read.append((Decoded(written, smiles, not reason, reason), mol))
+        return read
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `vocabulary.json`: the tokens, the constraint table, and the selfies version it was built under."""

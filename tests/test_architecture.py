@@ -139,6 +139,11 @@ def test_help_and_import_load_nothing_heavy(code: str) -> None:
     assert loaded_by(code) & HEAVY == set()
 
 
+def test_loading_a_model_does_not_load_the_compiler() -> None:
+    """torch._dynamo, which needs sympy, takes a second to import."""
+    assert "sympy" not in loaded_by("import molvae; molvae.load('zinc250k')")
+
+
 def test_workers_of_a_library_do_not_load_torch() -> None:
     assert "torch" not in loaded_by("import molvae.library, molvae.derivation")
 

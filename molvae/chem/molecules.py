@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rdkit import Chem, rdBase
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
@@ -29,12 +31,23 @@ def canonical_form(molecule: str | Mol) -> tuple[str, Mol] | None:
     The string is parsed again after writing until it is stable: RDKit's first canonical string of an unusual stereo
     molecule can differ from the string of its own re-parse, and a cache keyed by it would count that molecule twice.
     """
-    mol = parse(molecule) if isinstance(molecule, str) else molecule
-    if mol is None:
-        return None
+    return canonical_forms([molecule])[0]
+
+
+def canonical_forms(molecules: Sequence[str | Mol]) -> list[tuple[str, Mol] | None]:
+    """`canonical_form` of each molecule. All are parsed before the first is written, and so on: going through the steps
+    molecule by molecule, the code of each would leave the processor's caches, and that takes a fifth longer."""
+    mols = [parse(molecule) if isinstance(molecule, str) else molecule for molecule in molecules]
     with rdBase.BlockLogs():
-        smiles = Chem.MolToSmiles(mol)
-    return (smiles, mol) if smiles == molecule else stable_form(smiles)  # the former was parsed from itself already
+        written = [None if mol is None else Chem.MolToSmiles(mol) for mol in mols]
+        forms = [None if text is None else (text, mol) for text, mol in zip(written, mols, strict=True)]
+        # What is written as it came was parsed from its own writing already.
+        new = [i for i, text in enumerate(written) if text is not None and text != molecules[i]]
+        again = [Chem.MolFromSmiles(written[i]) for i in new]
+        rewritten = [None if mol is None else Chem.MolToSmiles(mol) for mol in again]
+    for i, mol, text in zip(new, again, rewritten, strict=True):
+        forms[i] = (text, mol) if text == written[i] else stable_form(written[i])
+    return forms
 
 
 def stable_form(smiles: str) -> tuple[str, Mol] | None:

@@ -75,13 +75,14 @@ def write(
         state = decoder.start(told, memory, max_length)
     last = torch.full((len(memory),), BOS, dtype=torch.long, device=model.device)
     of = alive // copies  # the state of each row
-    begun: list[Prefix | None] = [Prefix()] * len(written)
+    begun: list[Prefix | None] = [Prefix() for _ in range(len(written) if grammar else 0)]
     for t in range(max_length):
         logits, state = decoder.step(last, state)
         logits = logits if copies == 1 else logits[of]
         chosen = choose(logits, temperature, top_p, generator)
         if grammar is not None:
-            chosen = _legal(grammar, begun, chosen, logits, temperature, top_p, generator)
+            before = written[:, :t]
+            chosen = _legal(grammar, begun, before, alive, chosen, logits, temperature, top_p, generator)
         written[alive.cpu(), t] = chosen.cpu()
         going = chosen != EOS
         if not bool(going.any()):
@@ -103,6 +104,8 @@ def write(
 def _legal(
     grammar: Grammar,
     begun: list[Prefix | None],
+    before: Tensor,
+    alive: Tensor,
     chosen: Tensor,
     logits: Tensor,
     temperature: float,
@@ -111,13 +114,20 @@ def _legal(
 ) -> Tensor:
     """The tokens (B,) with those that the grammar refuses chosen again, and `begun` brought up to date in place.
 
-    Refused tokens are taken away one by one: the draw is then that of the distribution over the allowed ones. Where a
-    vocabulary has none that is allowed, the first choice stands, and the row's prefix is None: no rule is left to keep.
+    before (N, t): the tokens written so far.  alive (B,): the rows of them that go on. Refused tokens are taken away one by
+    one: the draw is then that of the distribution over the allowed ones. Where a vocabulary has none that is allowed, the
+    first choice stands, and the row's prefix is None: no rule is left to keep.
     """
     tokens = chosen.tolist()
-    longer = [prefix and grammar.after(prefix, token) for prefix, token in zip(begun, tokens, strict=True)]
-    refused = {row: tokens[row] for row, prefix in enumerate(longer) if prefix is None and begun[row] is not None}
-    left = logits.float().clone() if refused else logits
+    refused = {
+        row: token
+        for row, (prefix, token) in enumerate(zip(begun, tokens, strict=True))
+        if prefix is not None and not grammar.extend(prefix, token)
+    }
+    if not refused:
+        return chosen
+    prefixes = {row: grammar.begun(before[alive[row]].tolist()) for row in refused}
+    left = logits.float().clone()
     while refused:
         rows = list(refused)
         left[rows, list(refused.values())] = float("-inf")
@@ -126,15 +136,11 @@ def _legal(
         some = left[rows].isfinite().any(-1).tolist()
         refused = {}
         for row, token, is_possible in zip(rows, again, some, strict=True):
-            prefix = begun[row]
-            if prefix is None or not is_possible:
-                continue
-            longer[row] = grammar.after(prefix, token)
-            if longer[row] is None:
-                refused[row] = token
-            else:
+            begun[row] = grammar.after(prefixes[row], token) if is_possible else None
+            if begun[row] is not None:
                 tokens[row] = token
-    begun[:] = longer
+            elif is_possible:
+                refused[row] = token
     return torch.tensor(tokens, dtype=torch.long, device=chosen.device)
 
 

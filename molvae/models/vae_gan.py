@@ -96,12 +96,13 @@ class VAEGAN(SequenceVAE):
     def soft(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """z (B, K, D) -> one-hot tokens (B, T, V) of what the decoder writes greedily, with the gradient of its
         probabilities, and (B, T) bool, True up to the end token."""
-        written = self._written(z)
+        # Greedy writing is not compiled. As a decorator, `disable` would import the compiler, a second of every start.
+        greedy = torch.compiler.disable(self._written) if torch.compiler.is_compiling() else self._written
+        written = greedy(z)
         before = F.pad(written[:, :-1], (1, 0), value=BOS)
         likely = self.decoder(before, self.memory(z)).float().softmax(-1)
         return F.one_hot(written, likely.shape[-1]) + likely - likely.detach(), written != PAD
 
-    @torch.compiler.disable
     def _written(self, z: Tensor) -> Tensor:
         written = write(self, z, max_length=LONGEST)
         longest = int((written != PAD).sum(1).max())

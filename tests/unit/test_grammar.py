@@ -154,6 +154,7 @@ def test_a_vocabulary_with_no_way_out_writes_as_it_would_without(untrained: Sequ
     vocabulary = Vocabulary(["[=F]"], spelling="marks")
     logits = torch.tensor([[0.0, 0.0, 1.0, 2.0]])
     begun: list[Prefix | None] = [Prefix()]
-    chosen = decoding._legal(Grammar(vocabulary), begun, torch.tensor([3]), logits, 0.0, 1.0, None)
+    before, alive = torch.zeros(1, 0, dtype=torch.long), torch.tensor([0])
+    chosen = decoding._legal(Grammar(vocabulary), begun, before, alive, torch.tensor([3]), logits, 0.0, 1.0, None)
     assert chosen.tolist() == [3]
     assert begun == [None]

@@ -177,10 +177,17 @@ def test_repairs_are_noticed(vocabulary, text, smiles, reason):
 
 def test_reading_gives_the_molecule_too(vocabulary, written):
     for text in [*written[:20], "[C][=C][F][C]", "[C][O<fault>"]:
-        decoded, mol = vocabulary.read(text)
+        [(decoded, mol)] = vocabulary.read([text])
         assert decoded == vocabulary.derive(text)
         assert (mol is None) == (decoded.smiles is None)
         assert mol is None or Chem.MolToSmiles(mol) == decoded.smiles
+        assert mol is None or Chem.MolToSmiles(Chem.MolFromSmiles(decoded.smiles)) == decoded.smiles
+
+
+def test_strings_are_read_together_as_they_are_one_by_one(vocabulary, written):
+    strings = ["[C][O<fault>", "", *written[:10], "[C].[C]", "no SELFIES", "[C][=C][F][C]", *written[10:20]]
+    assert [decoded for decoded, _ in vocabulary.read(strings)] == [vocabulary.derive(text) for text in strings]
+    assert vocabulary.read([]) == []
 
 
 def test_one_symbol_too_many_shows_on_any_drug(vocabulary, written):
