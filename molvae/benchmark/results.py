@@ -41,6 +41,7 @@ def run_row(folder: Path, budget: int) -> Row | None:
     extra: what must be known of an extra task, "" for PMO's.
     auc_top1, auc_top10, auc_top100: PMO's areas. top1, top10, top100: means of the best at the end. scaffolds_of_top10:
     distinct ones. sa_of_top10, qed_of_top10: means. sources_of_top10: what proposed them. seconds: choosing and measuring.
+    processor_seconds: of the search's own process, which others on the machine do not lengthen; NaN if a round did not say.
     ms_choosing_per_call: the search's own cost. Then what made the run, and where it comes from.
     """
     about = read_done(folder)
@@ -68,6 +69,7 @@ def run_row(folder: Path, budget: int) -> Row | None:
         "qed_of_top10": fmean(v["QED"] for v in values) if values else math.nan,
         "sources_of_top10": ", ".join(f"{name} {n}" for name, n in Counter(source[s] for s in best).most_common()),
         "seconds": round(choosing + sum(event["measure_seconds"] for event in rounds), 1),
+        "processor_seconds": round(sum(event.get("processor_seconds", math.nan) for event in rounds), 1),
         "ms_choosing_per_call": 1000 * choosing / max(1, len(evaluations)),
         "best_smiles": best[0] if best else "",
         "model": about["model"],
@@ -93,7 +95,7 @@ def source_counts(rows: Sequence[Row]) -> Counter[str]:
 
 AVERAGED = (
     "auc_top1", "auc_top10", "auc_top100", "top1", "top10", "top100", "scaffolds_of_top10", "sa_of_top10", "qed_of_top10",
-    "seconds", "ms_choosing_per_call",
+    "seconds", "processor_seconds", "ms_choosing_per_call",
 )  # fmt: skip
 SUMMED = ("auc_top1", "auc_top10", "auc_top100", "top1", "top10", "top100")
 
@@ -233,7 +235,7 @@ def about_table(benchmarks: Sequence[Benchmark]) -> str:
     """What each benchmark is and cost, and what its winners are like, in Markdown; over those of PMO's tasks it has."""
     header = (
         "benchmark", "strategy", "settings", "tasks", "seeds", "AUC top-1", "AUC top-10", "AUC top-100", "top-10 at the end",
-        "top 10 by source", "scaffolds", "SA", "QED", "seconds a run", "ms choosing a call",
+        "top 10 by source", "scaffolds", "SA", "QED", "seconds a run", "processor s", "ms choosing a call",
     )  # fmt: skip
     lines = []
     for b in benchmarks:
@@ -242,17 +244,19 @@ def about_table(benchmarks: Sequence[Benchmark]) -> str:
             continue
         total = task_rows(rows)[-1]
         tasks = {str(row["task"]) for row in rows}
-        mean = {name: f"{_number(total[name]):.{digits}f}" for name, digits in _DIGITS.items()}
+        means = {name: _number(total[name]) for name in _DIGITS}
         sums = [f"{_number(total[name]):.3f}" for name in ("auc_top1", "auc_top10", "auc_top100", "top10")]
         seeds = sorted({int(str(row["seed"])) for row in rows})
         lines.append([
             b.label, b.about["strategy"], rows[0]["settings"], len(tasks), " ".join(map(str, seeds)), *sums,
-            total["sources_of_top10"], *mean.values(),
+            total["sources_of_top10"],
+            *("" if math.isnan(value) else f"{value:.{_DIGITS[name]}f}" for name, value in means.items()),
         ])  # fmt: skip
     return markdown(header, lines) if lines else ""
 
 
-_DIGITS = {"scaffolds_of_top10": 1, "sa_of_top10": 2, "qed_of_top10": 2, "seconds": 0, "ms_choosing_per_call": 1}
+_DIGITS = {"scaffolds_of_top10": 1, "sa_of_top10": 2, "qed_of_top10": 2, "seconds": 0, "processor_seconds": 0,
+           "ms_choosing_per_call": 1}  # fmt: skip
 
 
 def shown_methods(all_published: bool = False) -> list[Published]:

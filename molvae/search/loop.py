@@ -54,6 +54,7 @@ class RoundReport:
     best: the best evaluation so far, None if every call failed.  improved: whether this round found it.
     top_10: mean of the ten best scores so far (of all, if there are fewer), NaN if every call failed.
     ask_seconds, measure_seconds: time of this round spent choosing and measuring.
+    processor_seconds: what this process used since the round before; those that measure for it are not in it.
     """
 
     round: int
@@ -66,6 +67,7 @@ class RoundReport:
     top_10: float
     ask_seconds: float
     measure_seconds: float
+    processor_seconds: float
 
 
 def search(
@@ -89,6 +91,7 @@ def search(
     history = ledger.history()
     _refuse_broken_oracle(history)
     coming: Future[_Asked] | None = None
+    spent = time.process_time()
     with ThreadPoolExecutor(1, "molvae-ahead") as thread:
         while ledger.remaining > 0 or ledger.pending > 0:
             # 1. Is it enough? Does it still find anything new?
@@ -127,7 +130,9 @@ def search(
                 top_10=_mean([e.score for e in history.best(10)]),
                 ask_seconds=asked.seconds,
                 measure_seconds=time.perf_counter() - started,
+                processor_seconds=(now := time.process_time()) - spent,
             )
+            spent = now
             _write_event(events, report, len(asked.proposals), evaluations)
             if progress is not None:
                 progress(report)
@@ -184,6 +189,7 @@ def _write_event(events: EventLog, report: RoundReport, n_proposals: int, evalua
         sources=dict(sorted(Counter(e.source for e in evaluations).items())),
         ask_seconds=round(report.ask_seconds, 3),
         measure_seconds=round(report.measure_seconds, 3),
+        processor_seconds=round(report.processor_seconds, 3),
     )
 
 

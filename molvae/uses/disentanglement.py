@@ -127,7 +127,7 @@ def disentangle(
     known = np.flatnonzero(~np.isnan(z[:, 0])).tolist()
     left_out = Counter(model.explain([smiles[i] for i in sorted(set(range(len(z))) - set(known))]))
     if len(known) < FEWEST:
-        raise DataError(f"only {len(known)} of {len(smiles)} molecules can be encoded. Give {FEWEST} or more.")
+        raise DataError(f"{FEWEST} molecules or more are needed; of the {len(smiles)} given, {len(known)} can be encoded.")
     z, mols = z[known], [parse(smiles[i]) for i in known]
     factors = np.array([list(properties(mol, names).values()) for mol in mols])
     for name, column in zip(names, factors.T, strict=True):

@@ -72,7 +72,7 @@ def latent_map(
     known = np.flatnonzero(~np.isnan(z[:, 0])).tolist()
     left_out = Counter(model.explain([smiles[i] for i in sorted(set(range(len(z))) - set(known))]))
     if len(known) < FEWEST:
-        raise DataError(f"only {len(known)} of {len(smiles)} molecules can be encoded. Give {FEWEST} or more.")
+        raise DataError(f"{FEWEST} molecules or more are needed; of the {len(smiles)} given, {len(known)} can be encoded.")
     points, axes = flat(z[known].astype(np.float64), method, seed)
     written = [canonical(smiles[i]) or "" for i in known]
     if isinstance(color, str):

@@ -134,7 +134,7 @@ def fit_detector(
     known = np.flatnonzero(measured.known)
     if len(known) < FEWEST:
         raise DataError(
-            f"only {len(known)} of the {len(reference)} reference molecules can be encoded. Give {FEWEST} or more."
+            f"{FEWEST} reference molecules or more are needed; of the {len(reference)} given, {len(known)} can be encoded."
         )
     order = stream(seed, "detector").permutation(known)
     n_held_out = round(HELD_OUT * len(known))

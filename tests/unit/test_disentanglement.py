@@ -150,7 +150,7 @@ def test_every_representation_of_a_model(small_model: Model, monkeypatch: pytest
         ({"rotations": -1}, ConfigError, "rotations -1"),
         ({"names": ["logP", "logP"]}, ConfigError, "two properties or more"),
         ({"names": ["logP", "loqP"]}, ConfigError, "loqP"),
-        ({}, DataError, "only 109 of 109 molecules can be encoded"),
+        ({}, DataError, "of the 109 given, 109 can be encoded"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

@@ -105,5 +105,5 @@ def test_mistakes_are_sentences(small_model: Model) -> None:
         latent_map(SMILES[:9], model=small_model, color="loqP")
     with pytest.raises(ConfigError, match="there are 2 values for 9 molecules"):
         latent_map(SMILES[:9], model=small_model, color=[1.0, 2.0])
-    with pytest.raises(DataError, match="only 3 of 4 molecules can be encoded"):
+    with pytest.raises(DataError, match="of the 4 given, 3 can be encoded"):
         latent_map([*SMILES[:3], "C1CC"], model=small_model)

@@ -130,7 +130,7 @@ def test_a_damaged_or_newer_detector_is_refused(detector: Detector, tmp_path: Pa
 
 
 def test_mistakes_are_sentences(small_model: Model, detector: Detector, tiny_model: Path) -> None:
-    with pytest.raises(DataError, match="only 9 of the 10 reference molecules can be encoded"):
+    with pytest.raises(DataError, match="of the 10 given, 9 can be encoded"):
         fit_detector([*SMILES[:9], "?"], model=small_model)
     with pytest.raises(ConfigError, match="k is 0"):
         fit_detector(SMILES, model=small_model, k=0)
