@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from molvae.benchmark import runs
+from molvae.benchmark import results, runs
 from molvae.benchmark.pmo import EXTRA_TASKS, TASKS, chosen_tasks, published
 from molvae.cli import main
 from molvae.evaluation.search import auc_top_k
@@ -95,6 +95,18 @@ def test_the_first_calls_of_a_longer_run_are_a_shorter_one(benchmark, made: Path
     scores = {s: [float(r["score"]) for r in rows(made / f"qed-{s}" / "molecules.csv")][:16] for s in (0, 1)}
     mean = sum(auc_top_k(values, budget=16) for values in scores.values()) / 2
     assert f"| qed | {mean:.3f} ± " in outcome.out
+
+
+def test_a_run_that_reached_its_target_counts_for_any_budget(made: Path, tmp_path: Path) -> None:
+    """PMO goes on with the last value: of 48 calls, 24 rise from 0 to the mean of the best, 24 stay there."""
+    shutil.copytree(made / "qed-0", tmp_path / "qed-0")
+    assert results.run_row(tmp_path / "qed-0", 48) is None, "it ended with its budget, and would have gone on"
+    about = json.loads((tmp_path / "qed-0" / "benchmark.json").read_text())
+    (tmp_path / "qed-0" / "benchmark.json").write_text(json.dumps(about | {"stopped": "target"}))
+    row = results.run_row(tmp_path / "qed-0", 48)
+    best = sorted(float(r["score"]) for r in rows(made / "qed-0" / "molecules.csv"))[-10:]
+    assert row is not None
+    assert row["auc_top10"] == pytest.approx(0.75 * sum(best) / 10, rel=1e-9)
 
 
 def test_finished_runs_are_not_repeated_and_a_larger_budget_extends(
