@@ -26,7 +26,7 @@ from molvae.randomness import child_seed
 from molvae.search.proposals.base import PROPOSALS, ProposalSource
 from molvae.search.space import SearchSpace
 
-_PRIOR_DRAWS = 1024  # latents that stand for the prior: its mean, its variance, and what is drawn from it as noise
+_PRIOR_DRAWS = 1024  # latents that the prior's mean and variance are taken from
 
 
 class LatentSource(ProposalSource):
@@ -38,15 +38,10 @@ class LatentSource(ProposalSource):
         self._round = -1
 
     @cached_property
-    def prior_draws(self) -> np.ndarray:
-        """(1024, D) float64 latents from the model's prior."""
-        seed = child_seed(self.space.seed, "prior moments")
-        return self.space.model.sample_latents(_PRIOR_DRAWS, seed=seed).astype(np.float64)
-
-    @cached_property
     def prior_moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the model's prior, both (D,) float64."""
-        return self.prior_draws.mean(axis=0), self.prior_draws.std(axis=0)
+        z = self.space.model.sample_latents(_PRIOR_DRAWS, seed=child_seed(self.space.seed, "prior moments"))
+        return z.mean(axis=0, dtype=np.float64), z.std(axis=0, dtype=np.float64)
 
     def latents(
         self, parents: Sequence[Proposal], history: History | None = None, *, keep_missing: bool = False
@@ -112,7 +107,7 @@ class LatentStep(LatentSource):
         mean, _ = self.prior_moments
         centre = z[rng.integers(len(z), size=n)]
         step = np.exp(rng.uniform(np.log(self.smallest), np.log(self.largest), size=(n, 1)))
-        noise = self.prior_draws[rng.integers(len(self.prior_draws), size=n)] - mean  # new draws would cost twice a decoding
+        noise = self.space.model.sample_latents(n, seed=int(rng.integers(2**62))) - mean
         return self.decoded(mean + np.sqrt(1.0 - step**2) * (centre - mean) + step * noise, repaired=True)
 
 
