@@ -22,7 +22,7 @@ import scipy.sparse
 
 from molvae.chem.fingerprints import COUNT_KINDS, count_fingerprints
 from molvae.chem.molecules import Mol, parse
-from molvae.chem.properties import properties
+from molvae.chem.properties import property_named
 from molvae.errors import ConfigError, InvalidMolecule, UnknownName, nearest
 
 if TYPE_CHECKING:
@@ -78,24 +78,29 @@ class FeatureBatch:
 
 @dataclass(frozen=True)
 class VectorFeature:
-    """A vector that an RBF compares. size: P.  length: prior median of its lengths.  of: a molecule's, (P,) float64."""
+    """A vector that an RBF compares.
+
+    size: P.  length: prior median of its lengths.  of: those of N molecules, (N, P) float64; none depends on the others.
+    """
 
     size: int
     length: float
-    of: Callable[[str, Mol], np.ndarray]
+    of: Callable[[Sequence[str], Sequence[Mol]], np.ndarray]
 
 
-def descriptors(mol: Mol) -> np.ndarray:
-    """(P,) float64: properties and element counts in the units above."""
-    values = properties(mol, tuple(DESCRIPTOR_UNITS))
-    scaled = [values[name] / unit for name, unit in DESCRIPTOR_UNITS.items()]
+def descriptors(smiles: Sequence[str], mols: Sequence[Mol]) -> np.ndarray:
+    """(N, P) float64: properties and element counts in the units above."""
+    scaled = [np.array(property_named(name).values(mols)) / unit for name, unit in DESCRIPTOR_UNITS.items()]
+    return np.hstack([np.stack(scaled, 1), [_composition(mol) for mol in mols]])
+
+
+def _composition(mol: Mol) -> list[float]:
     atoms = [(atom.GetSymbol(), atom.GetTotalNumHs()) for atom in mol.GetAtoms()]
     counts = Counter(symbol for symbol, _ in atoms)
-    hydrogens = sum(n for _, n in atoms) / HYDROGEN_UNIT
-    return np.array([*scaled, *(counts[element] for element in ELEMENTS), hydrogens], dtype=np.float64)
+    return [*(counts[element] for element in ELEMENTS), sum(n for _, n in atoms) / HYDROGEN_UNIT]
 
 
-DESCRIPTORS = VectorFeature(N_DESCRIPTORS, DESCRIPTOR_LENGTH, lambda smiles, mol: descriptors(mol))
+DESCRIPTORS = VectorFeature(N_DESCRIPTORS, DESCRIPTOR_LENGTH, descriptors)
 
 
 def latent_vectors(model: LatentModel) -> VectorFeature:
@@ -105,9 +110,10 @@ def latent_vectors(model: LatentModel) -> VectorFeature:
     company, and a search that goes on after a kill must find the same ones.
     """
 
-    def of(smiles: str, mol: Mol) -> np.ndarray:
-        z = np.asarray(model.encode([smiles])[0], dtype=np.float64)
-        return z if np.isfinite(z).all() else np.full(len(z), _NOWHERE)
+    def of(smiles: Sequence[str], mols: Sequence[Mol]) -> np.ndarray:
+        z = np.array([model.encode([one])[0] for one in smiles], dtype=np.float64)
+        z[~np.isfinite(z).all(axis=1)] = _NOWHERE
+        return z
 
     return VectorFeature(model.latent_size, math.sqrt(model.latent_size), of)
 
@@ -171,8 +177,9 @@ class FeatureCache:
         for kind in self.kinds:
             for s, columns in zip(smiles, _written_out(count_fingerprints(mols, kind, N_BITS)), strict=True):
                 self._columns[kind][s] = columns
-        for s, mol in zip(smiles, mols, strict=True):
-            self._vectors[s] = {name: vector.of(s, mol) for name, vector in self.vectors.items()}
+        tables = {name: vector.of(smiles, mols) for name, vector in self.vectors.items()}
+        for i, s in enumerate(smiles):
+            self._vectors[s] = {name: table[i] for name, table in tables.items()}
 
     def _forget(self) -> None:
         if len(self._vectors) > self.limit:

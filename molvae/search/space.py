@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -46,6 +47,31 @@ class SearchSpace:
     model: LatentModel
     start: tuple[str, ...] = ()
     seed: int = 0
+
+    @cached_property
+    def latents(self) -> RoundLatents:
+        """Latents of parents, shared by all that ask in a round."""
+        return RoundLatents(self.model)
+
+
+class RoundLatents:
+    """Latents of molecules that were not decoded from one, kept for the rest of a round and no longer: their last digits
+    depend on the molecules that they were encoded with, and a search that was killed and goes on must find the same ones."""
+
+    def __init__(self, model: LatentModel) -> None:
+        self.model = model
+        self._known: dict[str, np.ndarray] = {}
+        self._round: object = None
+
+    def of(self, smiles: Sequence[str], in_round: object) -> dict[str, np.ndarray]:
+        """The (D,) float32 latent of each molecule, NaN where it cannot be encoded. in_round: what tells rounds apart; None
+        remembers nothing."""
+        if in_round is None or in_round != self._round:
+            self._known, self._round = {}, in_round
+        unknown = list(dict.fromkeys(s for s in smiles if s not in self._known))
+        if unknown:
+            self._known.update(zip(unknown, self.model.encode(unknown), strict=True))
+        return self._known
 
 
 def trainable(model: LatentModel) -> bool:

@@ -32,11 +32,6 @@ _PRIOR_DRAWS = 1024  # latents that the prior's mean and variance are taken from
 class LatentSource(ProposalSource):
     """What latent sources share: the latents of parents, and molecules of latents."""
 
-    def __init__(self, space: SearchSpace) -> None:
-        super().__init__(space)
-        self._encoded: dict[str, np.ndarray] = {}  # of one round
-        self._round = -1
-
     @cached_property
     def prior_moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the model's prior, both (D,) float64."""
@@ -48,17 +43,11 @@ class LatentSource(ProposalSource):
     ) -> np.ndarray:
         """(N', D) float64, in order: each parent's own latent, else the encoder's.
 
-        Parents that cannot be encoded are left out, or rows of NaN if `keep_missing`. Latents are kept for the rest of a
-        round of `history` and no longer: their last digits depend on the molecules that they were encoded with, and a search
-        that was killed and goes on must find the same ones.
+        Parents that cannot be encoded are left out, or rows of NaN if `keep_missing`.
         """
-        if history is None or history.n_rounds != self._round:
-            self._encoded.clear()
-            self._round = -1 if history is None else history.n_rounds
-        unknown = list(dict.fromkeys(p.smiles for p in parents if p.z is None and p.smiles not in self._encoded))
-        if unknown:
-            self._encoded.update(zip(unknown, self.space.model.encode(unknown), strict=True))
-        rows = [p.z if p.z is not None else self._encoded[p.smiles] for p in parents]
+        without = [p.smiles for p in parents if p.z is None]
+        encoded = self.space.latents.of(without, None if history is None else (history.n_rounds, len(history)))
+        rows = [p.z if p.z is not None else encoded[p.smiles] for p in parents]
         z = np.asarray(rows, dtype=np.float64).reshape(len(rows), self.space.model.latent_size)
         return z if keep_missing else z[np.isfinite(z).all(axis=1)]
 
