@@ -161,6 +161,31 @@ def test_the_default_search_takes_any_source_by_name(source: str) -> None:
     assert asked(history, 7) == proposals
 
 
+@pytest.mark.parametrize("evolved", [0.0, 0.5, 0.75])
+def test_evolution_has_its_share_of_the_late_calls_of_the_default_search(evolved: float) -> None:
+    """In rounds of ten at most, between rounds of the surrogate; within a round of the share, and nothing before `late`."""
+    settings = {"late": 40, "evolved": evolved, "children": 40, "ramp": 1}
+    strategy, history = STRATEGIES.build("default", settings, SearchSpace(FakeModel(), seed=0)), History()
+    while len(history) < 200:
+        n = strategy.batch_size(len(history))
+        asked = strategy.propose(history, n, child_seed(0, "round", history.n_rounds))
+        history.append_round(measured(history, asked))
+    early = sum(e.source == "evolution" for e in history.evaluations if e.round <= history.evaluations[40].round)
+    late = [e for e in history.evaluations if e.round > history.evaluations[40].round]
+    rounds = [history.round(r) for r in range(history.n_rounds)]
+    assert early == 0
+    assert sum(e.source == "evolution" for e in late) / len(late) == pytest.approx(evolved, abs=0.1)
+    for evaluations in rounds:
+        kinds = {e.source == "evolution" for e in evaluations}
+        assert len(kinds) <= 1, "a round is of one kind"
+        assert kinds != {True} or len(evaluations) <= 10
+
+
+def test_a_share_of_evolution_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(MolvaeError, match=r"evolved is 1\.0; give a share"):
+        STRATEGIES.build("default", {"evolved": 1.0}, SearchSpace(FakeModel(), seed=0))
+
+
 @pytest.mark.parametrize("features", [["latent"], ["morgan2", "latent"]])
 def test_the_default_search_compares_molecules_by_latents_if_asked(features: list[str]) -> None:
     history, space = run("default", 0).before(4), SearchSpace(FakeModel(), seed=0)

@@ -2,8 +2,11 @@
 
 Each round: fit the surrogate (`surrogate.py`), draw parents from the history by rank, breed a pool for a few generations in
 which the children of highest upper confidence bound become the parents of the next, and measure a diversified batch from
-the pool. The surrogate and its use follow Tripp & Hernandez-Lobato (arXiv:2406.07709); that a generative model proposes
-and a structural surrogate chooses follows COWBOYS (Moss et al., ICML 2025). Everything that looks like state (credit of the
+the pool. Once a thousand molecules are known, every other call goes to a child of the best that no surrogate has judged:
+small rounds of a genetic algorithm on the same history go where the surrogate sees nothing, and it learns from them.
+
+The surrogate and its use follow Tripp & Hernandez-Lobato (arXiv:2406.07709); that a generative model proposes and a
+structural surrogate chooses follows COWBOYS (Moss et al., ICML 2025). Everything that looks like state (credit of the
 sources, hyper-parameters) is computed from the history.
 """
 
@@ -14,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from molvae.errors import ConfigError
 from molvae.history import History, Proposal
 from molvae.randomness import stream
 from molvae.search.acquisition import Acquisition, AcquisitionSettings, best_rank
@@ -22,9 +26,10 @@ from molvae.search.features import FEATURES, feature_cache
 from molvae.search.proposers import Refits
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy
+from molvae.search.strategies.genetic import GeneticAlgorithm
 from molvae.search.surrogate import Hyperparameters, StructureGP, active_set, score_units
 
-LATE = 1000  # calls from which batches grow with the history
+EVOLUTION = "evolution"  # the source of children that no surrogate has judged
 SOURCES = (
     "graph_crossover",
     "graph_mutation",
@@ -43,8 +48,9 @@ class Default(Strategy):
     ----------
     initial: molecules drawn from the prior to begin with.
     first_batch, batch: molecules a round at the start, and from `ramp` calls on.  ramp: calls over which the batch grows.
-    growth: molecules by which a batch grows with every call beyond `LATE`: a round costs the same at any time, and a long
-        search must not need too many.
+    late, growth: calls beyond which the batch grows with every call, by that much: a round of the surrogate costs the same
+        at any time, and a long search must not need too many.
+    evolved: share of the calls beyond `late` that the genetic algorithm (`strategies.genetic`) has for children of the best.
     sources: proposal sources, names of `molvae.search.proposals`, with settings in brackets if need be.
     generations, children: generations of the pool in each round, and children made in each.
     parents, survivors: molecules of the history, and of the pool, that may have children.
@@ -66,6 +72,8 @@ class Default(Strategy):
         batch: int = 20,
         ramp: int = 300,
         growth: float = 0.02,
+        late: int = 1000,
+        evolved: float = 0.5,
         sources: Sequence[str] = SOURCES,
         generations: int = 3,
         children: int = 300,
@@ -82,7 +90,10 @@ class Default(Strategy):
         features: Sequence[str] = FEATURES,
     ) -> None:
         super().__init__(space, initial=initial, batch=batch)
+        if not 0.0 <= evolved < 1.0:
+            raise ConfigError(f"strategy setting evolved is {evolved}; give a share of the calls, 0 or more and below 1.")
         self.first_batch, self.ramp, self.growth = first_batch, ramp, growth
+        self.late, self.evolved, self._evolution = late, evolved, GeneticAlgorithm(space)
         self.refits = Refits(space, sources, refit, refit_steps, refit_rate)
         self.generations, self.children = generations, children
         self.parents, self.survivors, self.immigrants = parents, survivors, immigrants
@@ -95,9 +106,14 @@ class Default(Strategy):
         if n_calls == 0:
             return super().batch_size(0)
         grown = self.first_batch + (self.batch - self.first_batch) * min(1.0, n_calls / self.ramp)
-        return max(1, round(grown + self.growth * max(0, n_calls - LATE)))
+        return max(1, round(grown + self.growth * max(0, n_calls - self.late)))
 
     def choose(self, history: History, n: int, seed: int) -> list[Proposal]:
+        if self.evolved and len(history) > self.late:
+            if owed := self._owed(history):
+                children = self._evolution.choose(history, min(n, owed, self._evolution.batch), seed)
+                return [replace(child, source=EVOLUTION) if child.source != "prior" else child for child in children]
+            n = max(1, round((1.0 - self.evolved) * n))
         rng = stream(seed, "default")
         self._fit(history)
         shift, scale = score_units(history.scores)
@@ -112,6 +128,16 @@ class Default(Strategy):
         # A latent of refitted weights says nothing to those who have the given ones.
         keeps_z = not self.refits.after(history).refitted
         return [shortlist[i] if keeps_z else replace(shortlist[i], z=None) for i in chosen]
+
+    def _owed(self, history: History) -> int:
+        """Calls that evolution still has before the surrogate chooses again; none after a round that brought nothing new."""
+        if history.evaluations[-1].round < history.n_rounds - 1:
+            return 0
+        n = 0
+        while n < len(history) and history.sources[-1 - n] == EVOLUTION:
+            n += 1
+        chosen = history.round(history.evaluations[max(0, len(history) - 1 - n)].round)
+        return max(0, round(len(chosen) * self.evolved / (1.0 - self.evolved)) - n)
 
     def _fit(self, history: History) -> None:
         shift, scale = score_units(history.scores)
