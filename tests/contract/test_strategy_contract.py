@@ -169,6 +169,10 @@ def test_evolution_has_its_share_of_the_late_calls_of_the_default_search(evolved
     while len(history) < 200:
         n = strategy.batch_size(len(history))
         asked = strategy.propose(history, n, child_seed(0, "round", history.n_rounds))
+        if history.n_rounds % 4 == 0:  # as after a kill
+            fresh = STRATEGIES.build("default", settings, SearchSpace(FakeModel(), seed=0))
+            again = fresh.propose(history, n, child_seed(0, "round", history.n_rounds))
+            assert [(p.smiles, p.source) for p in again] == [(p.smiles, p.source) for p in asked]
         history.append_round(measured(history, asked))
     early = sum(e.source == "evolution" for e in history.evaluations if e.round <= history.evaluations[40].round)
     late = [e for e in history.evaluations if e.round > history.evaluations[40].round]
