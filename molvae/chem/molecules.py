@@ -36,7 +36,7 @@ def canonical_form(molecule: str | Mol) -> tuple[str, Mol] | None:
 
 def canonical_forms(molecules: Sequence[str | Mol]) -> list[tuple[str, Mol] | None]:
     """`canonical_form` of each molecule. All are parsed before the first is written, and so on: going through the steps
-    molecule by molecule, the code of each would leave the processor's caches, and that takes a fifth longer."""
+    molecule by molecule, the code of each would leave the processor's caches, which takes longer."""
     mols = [parse(molecule) if isinstance(molecule, str) else molecule for molecule in molecules]
     with rdBase.BlockLogs():
         written = [None if mol is None else Chem.MolToSmiles(mol) for mol in mols]

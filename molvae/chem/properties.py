@@ -39,8 +39,8 @@ class Property:
     parts: tuple[Callable[[Mol], float], ...] = ()
 
     def values(self, mols: Sequence[Mol]) -> list[float]:
-        """The property of each molecule. Each part is asked of all of them before the next one is: what it needs then stays
-        in the processor's cache, which for QED saves a third of the time."""
+        """The property of each molecule. Each part is asked of all of them before the next one is, which is faster: the code
+        that it needs stays in the processor's caches."""
         for part in self.parts:
             for mol in mols:
                 part(mol)

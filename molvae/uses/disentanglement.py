@@ -37,6 +37,7 @@ from molvae.chem.fingerprints import count_fingerprints
 from molvae.errors import ConfigError, DataError, nearest
 from molvae.generation import Model, load
 from molvae.randomness import child_seed, stream
+from molvae.uses.encoded import encoded
 from molvae.uses.probing import scores
 
 PROPERTIES = ("logP", "TPSA", "MW", "QED", "SA", "rings")
@@ -123,12 +124,8 @@ def disentangle(
     if model.latent_size < 2:
         raise ConfigError(f"{model.name} has one latent coordinate, which there is nothing to tell apart from.")
     say = progress or (lambda stage, done, total: None)
-    z = model.encode(smiles, progress=lambda done, total: say("encoding", done, total)).astype(np.float64)
-    known = np.flatnonzero(~np.isnan(z[:, 0])).tolist()
-    left_out = Counter(model.explain([smiles[i] for i in sorted(set(range(len(z))) - set(known))]))
-    if len(known) < FEWEST:
-        raise DataError(f"{FEWEST} molecules or more are needed; of the {len(smiles)} given, {len(known)} can be encoded.")
-    z, mols = z[known], [parse(smiles[i]) for i in known]
+    z, known, left_out = encoded(model, smiles, FEWEST, lambda done, total: say("encoding", done, total))
+    mols = [parse(smiles[i]) for i in known]
     factors = np.array([list(properties(mol, names).values()) for mol in mols])
     for name, column in zip(names, factors.T, strict=True):
         if not column.std():

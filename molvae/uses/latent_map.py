@@ -18,9 +18,10 @@ from importlib.resources import files
 import numpy as np
 
 from molvae.chem import PROPERTIES, Mol, canonical, parse, properties, property_named
-from molvae.errors import ConfigError, DataError, UnknownName, nearest
+from molvae.errors import ConfigError, UnknownName, nearest
 from molvae.generation import Model, load
 from molvae.tables import read_rows, stated_layout
+from molvae.uses.encoded import encoded
 from molvae.uses.probing import number
 
 METHODS = ("pca", "tsne")
@@ -68,12 +69,8 @@ def latent_map(
     elif len(color) != len(smiles):
         raise ConfigError(f"there are {len(color)} values for {len(smiles)} molecules. Give one each.")
     model = model if isinstance(model, Model) else load(model)
-    z = model.encode(smiles)
-    known = np.flatnonzero(~np.isnan(z[:, 0])).tolist()
-    left_out = Counter(model.explain([smiles[i] for i in sorted(set(range(len(z))) - set(known))]))
-    if len(known) < FEWEST:
-        raise DataError(f"{FEWEST} molecules or more are needed; of the {len(smiles)} given, {len(known)} can be encoded.")
-    points, axes = flat(z[known].astype(np.float64), method, seed)
+    z, known, left_out = encoded(model, smiles, FEWEST)
+    points, axes = flat(z, method, seed)
     written = [canonical(smiles[i]) or "" for i in known]
     if isinstance(color, str):
         values = [properties(mol, [color])[color] for mol in map(parse, written) if mol is not None]

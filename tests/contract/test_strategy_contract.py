@@ -161,25 +161,30 @@ def test_the_default_search_takes_any_source_by_name(source: str) -> None:
     assert asked(history, 7) == proposals
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("evolved", [0.0, 0.5, 0.75])
-def test_evolution_has_its_share_of_the_late_calls_of_the_default_search(evolved: float) -> None:
-    """In rounds of ten at most, between rounds of the surrogate; within a round of the share, and nothing before `late`."""
+def test_evolution_has_its_share_of_the_late_calls_of_the_default_search(evolved: float, ahead: bool) -> None:
+    """In rounds of ten at most, between rounds of the surrogate; within a round of the share, and nothing before `late`.
+
+    ahead: each round is chosen before the values of the last one are there, as `optimize --ahead` does.
+    """
     settings = {"late": 40, "evolved": evolved, "children": 40, "ramp": 1}
     strategy, history = STRATEGIES.build("default", settings, SearchSpace(FakeModel(), seed=0)), History()
     while len(history) < 200:
+        seen = history
+        if ahead and history.n_rounds > 1:
+            seen = history.before(history.n_rounds - 1).awaiting([e.smiles for e in history.round(history.n_rounds - 1)])
         n = strategy.batch_size(len(history))
-        asked = strategy.propose(history, n, child_seed(0, "round", history.n_rounds))
+        asked = strategy.propose(seen, n, child_seed(0, "round", history.n_rounds))
         if history.n_rounds % 4 == 0:  # as after a kill
             fresh = STRATEGIES.build("default", settings, SearchSpace(FakeModel(), seed=0))
-            again = fresh.propose(history, n, child_seed(0, "round", history.n_rounds))
+            again = fresh.propose(seen, n, child_seed(0, "round", history.n_rounds))
             assert [(p.smiles, p.source) for p in again] == [(p.smiles, p.source) for p in asked]
         history.append_round(measured(history, asked))
-    early = sum(e.source == "evolution" for e in history.evaluations if e.round <= history.evaluations[40].round)
-    late = [e for e in history.evaluations if e.round > history.evaluations[40].round]
-    rounds = [history.round(r) for r in range(history.n_rounds)]
-    assert early == 0
-    assert sum(e.source == "evolution" for e in late) / len(late) == pytest.approx(evolved, abs=0.1)
-    for evaluations in rounds:
+    late = history.sources[40:]
+    assert "evolution" not in history.sources[:40]
+    assert late.count("evolution") / len(late) == pytest.approx(evolved, abs=0.1)
+    for evaluations in map(history.round, range(history.n_rounds)):
         kinds = {e.source == "evolution" for e in evaluations}
         assert len(kinds) <= 1, "a round is of one kind"
         assert kinds != {True} or len(evaluations) <= 10

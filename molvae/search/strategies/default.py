@@ -112,7 +112,7 @@ class Default(Strategy):
         if self.evolved and len(history) > self.late:
             if owed := self._owed(history):
                 children = self._evolution.choose(history, min(n, owed, self._evolution.batch), seed)
-                return [replace(child, source=EVOLUTION) if child.source != "prior" else child for child in children]
+                return [replace(child, source=EVOLUTION) for child in children]
             n = max(1, round((1.0 - self.evolved) * n))
         rng = stream(seed, "default")
         self._fit(history)
@@ -130,14 +130,12 @@ class Default(Strategy):
         return [shortlist[i] if keeps_z else replace(shortlist[i], z=None) for i in chosen]
 
     def _owed(self, history: History) -> int:
-        """Calls that evolution still has before the surrogate chooses again; none after a round that brought nothing new."""
+        """Calls that evolution is behind its share of the late ones; none after a round that brought nothing new."""
         if history.evaluations[-1].round < history.n_rounds - 1:
             return 0
-        n = 0
-        while n < len(history) and history.sources[-1 - n] == EVOLUTION:
-            n += 1
-        chosen = history.round(history.evaluations[max(0, len(history) - 1 - n)].round)
-        return max(0, round(len(chosen) * self.evolved / (1.0 - self.evolved)) - n)
+        late = history.sources[self.late :]
+        had = late.count(EVOLUTION)
+        return max(0, round((len(late) - had) * self.evolved / (1.0 - self.evolved)) - had)
 
     def _fit(self, history: History) -> None:
         shift, scale = score_units(history.scores)
