@@ -21,7 +21,7 @@ from molvae.candidates import Candidate, Plan, examine, examine_share, prepare, 
 from molvae.chem import PROPERTIES, property_named
 from molvae.conditioning import Achieved, achieved
 from molvae.errors import ConfigError
-from molvae.processes import begin_worker
+from molvae.processes import begin_yielding_worker
 from molvae.randomness import child_seed
 from molvae.tables import write_table
 
@@ -246,7 +246,7 @@ def _started(workers: int, properties: Sequence[str]) -> Iterator[ProcessPoolExe
     if not workers:
         yield None
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin_yielding_worker)
     try:
         for _ in range(workers):
             pool.submit(prepare, properties)

@@ -98,6 +98,16 @@ def begin_worker() -> None:
     gc.freeze()  # what the imports left is never searched for garbage again
 
 
+def begin_yielding_worker() -> None:
+    """`begin_worker`, for work that a busy parent feeds: where cores are fewer than processes, the parent goes first.
+
+    A parent that shared its core evenly would fall behind, and its workers would then wait for it with nothing to do.
+    """
+    begin_worker()
+    if hasattr(os, "nice"):
+        os.nice(10)
+
+
 def _end_with(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)
