@@ -33,6 +33,7 @@ from molvae.tokens import EOS, PAD, Decoded
 BATCH = 512
 ENCODE_BLOCK = 16 * BATCH  # molecules sorted by length together, so that little is padding
 SHARE = 500  # strings a job for a worker process
+RECONSTRUCTION_BEAMS = 16  # where the greedy string is not the latent's own: seldom, so that they cost little on average
 FEW = 1000  # strings below which starting processes costs more than it saves
 
 #: Preferred first when a checkpoint has several fitted priors.
@@ -316,9 +317,9 @@ class Model:
     # -- what latents are for
 
     def reconstruct(
-        self, smiles: Sequence[str], *, sample: bool = False, seed: int = 0, beams: int = 0
+        self, smiles: Sequence[str], *, sample: bool = False, seed: int = 0, beams: int = RECONSTRUCTION_BEAMS
     ) -> list[Decoded | None]:
-        """Encode and decode, greedily or with `beams`; None where a molecule cannot be encoded."""
+        """Encode and decode, with `beams` or, if they are 0, greedily; None where a molecule cannot be encoded."""
         z = self.encode(smiles, sample=sample, seed=seed)
         known = np.flatnonzero(~np.isnan(z[:, 0]))
         results: list[Decoded | None] = [None] * len(z)

@@ -28,7 +28,7 @@ SmilesColumn = Annotated[str | None, typer.Option(help="SMILES column of a table
 
 Beams = Annotated[
     int,
-    typer.Option(help="Let the encoder choose among so many strings (such as 8): slower, more exact.", min=0),
+    typer.Option(help="Let the encoder choose among so many strings: slower, more exact; 0 decodes greedily.", min=0),
 ]
 
 Unconstrained = Annotated[
@@ -122,7 +122,10 @@ def reconstruct(
     out: Out = "-",
     model: ModelName = "zinc250k",
     smiles_col: SmilesColumn = None,
-    beams: Beams = 0,
+    beams: Annotated[
+        int | None,
+        typer.Option(help="The encoder chooses among so many strings, by default 16; 0 decodes greedily.", min=0),
+    ] = None,
 ) -> None:
     """Encode molecules and decode them again.
 
@@ -134,7 +137,7 @@ def reconstruct(
     molecules = read_molecules(data, smiles_col)
     loaded = load_model(model, len(molecules))
     reasons = loaded.explain(molecules.smiles)
-    rows = loaded.reconstruct(molecules.smiles, beams=beams)
+    rows = loaded.reconstruct(molecules.smiles, **({} if beams is None else {"beams": beams}))
     exact = [d is not None and d.smiles == canonical(s) for s, d in zip(molecules.smiles, rows, strict=True)]
     write_columns(
         out,

@@ -146,9 +146,12 @@ def test_no_latents_give_no_molecules(small_model):
 
 
 def test_reconstruction_is_none_where_there_was_nothing_to_encode(small_model, z):
-    results = small_model.reconstruct([SMILES[0], "broken", SMILES[1]])
-    assert results[1] is None
-    assert [results[0], results[2]] == small_model.decode(z[:2])
+    given = [SMILES[0], "broken", SMILES[1]]
+    for beams in (0, 16):
+        results = small_model.reconstruct(given, beams=beams)
+        assert results[1] is None
+        assert [results[0], results[2]] == small_model.decode(z[:2], beams=beams)
+    assert small_model.reconstruct(given) == results, "16 beams, unless told otherwise"
     assert small_model.reconstruct(["broken"]) == [None]
 
 
