@@ -35,11 +35,11 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 
 from molvae.benchmark.tabulate import spread
 from molvae.chem import count_fingerprints, parse, scaffold
-from molvae.derivation import text_hashes
+from molvae.data.derivation import text_hashes
+from molvae.data.splits import TEST, VALIDATION, scaffold_split
 from molvae.errors import ConfigError, DataError
 from molvae.files import file_hash
 from molvae.oracles.activity import Classifier, features
-from molvae.splits import TEST, VALIDATION, scaffold_split
 from molvae.uses.probing import read_labelled
 
 TARGETS = {"gsk3b": ("gsk3b_labels.csv.gz", "gsk3"), "jnk3": ("jnk3_labels.csv.gz", "jnk3")}

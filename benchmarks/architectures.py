@@ -19,11 +19,11 @@ import torch
 from common import RESULTS, data_option, markdown, provenance, run_script, write_csv, zinc_split
 
 from molvae.config import override, read_toml, settings
-from molvae.datasets import tokenise
-from molvae.experiment import health
+from molvae.data.datasets import tokenise
 from molvae.models.sequence_vae import MODELS
 from molvae.randomness import stream
-from molvae.training import Examples, TrainSettings, fit
+from molvae.training.experiment import health
+from molvae.training.loop import Examples, TrainSettings, fit
 
 CONFIG = Path(__file__).with_name("train_zinc250k.toml")
 HELD_OUT = 2000

@@ -38,10 +38,11 @@ from sklearn.feature_extraction.text import HashingVectorizer
 import molvae
 from molvae.chem import parse, random_smiles
 from molvae.chem.fingerprints import count_fingerprints
-from molvae.datasets import TokenTable
+from molvae.data.datasets import TokenTable
 from molvae.errors import DataError
 from molvae.evaluation.reconstruction import without_stereo
 from molvae.files import file_hash
+from molvae.generation.model import Model
 from molvae.randomness import child_seed, stream
 from molvae.uses.augmentation import Near, neighbourhoods, once, relabelled
 from molvae.uses.probing import Labelled, read_labelled, scores
@@ -69,7 +70,7 @@ def arguments() -> argparse.Namespace:
 class Task:
     """A data set with all that any seed needs: neighbours, other strings, and the features of all of them."""
 
-    def __init__(self, labelled: Labelled, model: molvae.generation.Model, n: int, similarity: float, limit: int) -> None:
+    def __init__(self, labelled: Labelled, model: Model, n: int, similarity: float, limit: int) -> None:
         kept_away = {without_stereo(text) or text for text in labelled.smiles}
         known = np.flatnonzero(~np.isnan(model.encode(labelled.smiles)[:, 0]))
         self.unencodable = len(labelled.smiles) - len(known)
@@ -167,7 +168,7 @@ def n_grams(strings: Sequence[str]) -> np.ndarray:
 
 
 @torch.inference_mode()
-def latents_as_written(model: molvae.generation.Model, strings: Sequence[str]) -> np.ndarray:
+def latents_as_written(model: Model, strings: Sequence[str]) -> np.ndarray:
     """(N, D) float64 posterior means of SMILES read in the order in which they are written."""
     tokens = TokenTable.from_rows([model.vocabulary.encode(text, as_written=True)[0] for text in strings])
     z = np.empty((len(strings), model.latent_size))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from molvae.benchmark.provenance import machine, model_hash, provenance
 from molvae.benchmark.tabulate import markdown, table, write_csv
-from molvae.datasets import read_smiles
+from molvae.data.datasets import read_smiles
 from molvae.errors import DataError, MolvaeError
 from molvae.files import file_hash
 

@@ -28,12 +28,12 @@ from scipy.stats import spearmanr
 
 import molvae
 from molvae.chem import canonical
-from molvae.derivation import measure_properties
+from molvae.data.derivation import measure_properties
 from molvae.errors import ConfigError
-from molvae.generation import Model
+from molvae.generation.model import Model
 from molvae.processes import in_processes
 from molvae.randomness import child_seed, stream
-from molvae.tokens import Decoded
+from molvae.strings.tokens import Decoded
 
 ALONE = {
     "logP": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0),

@@ -23,9 +23,9 @@ import molvae
 from molvae.chem import parse
 from molvae.evaluation.reconstruction import reconstruction
 from molvae.evaluation.samples import sample_metrics
-from molvae.generation import Model
-from molvae.memorisation import memorisation
+from molvae.generation.model import Model
 from molvae.randomness import stream
+from molvae.training.memorisation import memorisation
 
 FAMILY = Chem.MolFromSmarts("[#6]S(=O)(=O)N1CCNCC1")
 VARIANTS = {"tuned": {}, "tuned without replay": {"replay": 0.0}}

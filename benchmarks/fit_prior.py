@@ -15,7 +15,7 @@ from common import data_option, run_script, show_progress, zinc_split
 
 from molvae.checkpoint import find, load, save
 from molvae.config import override
-from molvae.generation import Model
+from molvae.generation.model import Model
 from molvae.models.priors.base import PRIORS
 
 

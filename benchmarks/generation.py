@@ -41,11 +41,11 @@ from train_zinc250k import CONFIG, learn, training_options
 
 from molvae.checkpoint import find
 from molvae.config import override, read_toml
-from molvae.datasets import tokenise
+from molvae.data.datasets import tokenise
 from molvae.errors import ConfigError
 from molvae.evaluation.channel import channel, code_usage, importance_bound
 from molvae.evaluation.reconstruction import reconstruction
-from molvae.generation import Model, load, pick_device
+from molvae.generation.model import Model, load, pick_device
 from molvae.models.priors.codes import nearest_codes
 from molvae.models.sequence_vae import SequenceVAE
 from molvae.randomness import torch_stream

@@ -3,8 +3,8 @@
 Protocol (GDSS, Jo et al. 2022, with the reference's stereo kept): ZINC250k, 24,887 test rows. Reconstruction: exact match of
 isomeric canonical SMILES, greedy, from the posterior mean and from a sample of it, on all test rows. Samples: 10,000 from
 each prior of the model; faithful, sane, unique, novel, and the FCD to all test rows; once with the decoder kept to what can
-be read (`molvae.grammar`, the default everywhere), and once without. Beside them stand the best that is possible (10,000
-random training molecules scored by the same code) and n-gram models of SELFIES, which are always valid.
+be read (`molvae.strings.grammar`, the default everywhere), and once without. Beside them stand the best that is possible
+(10,000 random training molecules scored by the same code) and n-gram models of SELFIES, which are always valid.
 
     python benchmarks/model_card.py zinc250k --data FOLDER --write-card
 """
@@ -36,11 +36,11 @@ from sample_sets import Samples, fcd, known_to, ngrams, perfect_sampler, rates, 
 
 from molvae.checkpoint import find
 from molvae.chem import canonical
-from molvae.datasets import tokenise
+from molvae.data.datasets import tokenise
 from molvae.evaluation.fcd import reference_activations
 from molvae.evaluation.reconstruction import reconstruction
 from molvae.files import write_json
-from molvae.generation import pick_device
+from molvae.generation.model import pick_device
 
 
 def arguments() -> argparse.Namespace:

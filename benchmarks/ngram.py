@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from molvae.tokens import BOS, EOS
+from molvae.strings.tokens import BOS, EOS
 
 LONGEST = 200  # the lengths of a unigram model are geometric; a string is cut here
 

@@ -23,9 +23,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import molvae
 from molvae.chem import canonical, parse, properties
-from molvae.memorisation import nearest_similarity
+from molvae.data.tables import read_molecules
+from molvae.generation.model import Model
 from molvae.randomness import stream
-from molvae.tables import read_molecules
+from molvae.training.memorisation import nearest_similarity
 from molvae.uses.ood import METHODS
 
 
@@ -93,7 +94,7 @@ def main() -> None:
     print(table(rows))
 
 
-def random_molecules(model: molvae.generation.Model, like: list[str], seed: int) -> list[str]:
+def random_molecules(model: Model, like: list[str], seed: int) -> list[str]:
     """Molecules of random SELFIES strings, as many symbols as those of `like` have heavy atoms; empty ones left out."""
     draw, symbols = stream(seed, "ood", "random SELFIES"), sorted(model.vocabulary.symbols)
     made = []

@@ -31,8 +31,8 @@ from rdkit import Chem
 
 from molvae.chem import parse, random_smiles
 from molvae.cli.running import n_cores
-from molvae.dataset_files import open_dataset
-from molvae.datasets import read_smiles
+from molvae.data.datasets import read_smiles
+from molvae.data.files import open_dataset
 from molvae.errors import DataError
 from molvae.files import file_hash
 from molvae.processes import in_order

@@ -21,10 +21,10 @@ from molvae.evaluation.profile import Profile, Wanted, profiles
 from molvae.evaluation.reconstruction import without_stereo
 from molvae.evaluation.samples import sample_metrics
 from molvae.evaluation.similarity import internal_diversity
-from molvae.generation import Model
+from molvae.generation.model import Model
 from molvae.processes import Pool
 from molvae.randomness import stream
-from molvae.tokens import Decoded, Vocabulary
+from molvae.strings.tokens import Decoded, Vocabulary
 
 Samples = Sequence[Decoded | str]
 

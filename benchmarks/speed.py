@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py --data FOLDER            # on the CPU, and on the GPU if there is one
 
-Training: molecules and tokens (end marks included) a second in molvae.training.fit with its defaults, for a GRU and a
+Training: molecules and tokens (end marks included) a second in molvae.training.loop.fit with its defaults, for a GRU and a
 Transformer, first steps left out. Decoding: latents in, canonical isomeric SMILES and the faithful check out. Generate
 and verbs: a whole command from the start of its process to the file it writes, on all cores, `generate` with its
 properties, once for each of several seeds. Search: the time in which a strategy proposes its next batch, divided by the
@@ -32,14 +32,14 @@ from molvae.checkpoint import find
 from molvae.chem import canonical, parse
 from molvae.chem.filters import problems
 from molvae.chem.properties import properties
-from molvae.datasets import tokenise
+from molvae.data.datasets import tokenise
 from molvae.history import Evaluation, History, Proposal
 from molvae.models.sequence_vae import MODELS
 from molvae.randomness import stream
 from molvae.search.proposals.base import PROPOSALS, build_sources
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy
-from molvae.training import Examples, TrainSettings, fit
+from molvae.training.loop import Examples, TrainSettings, fit
 
 Row = dict[str, object]
 PARTS = ("train", "model", "generate", "verbs", "search", "sources")

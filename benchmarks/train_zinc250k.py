@@ -17,7 +17,7 @@ from common import ZINC, data_option, run_script, test_rows
 
 from molvae.config import Table, override, read_toml
 from molvae.errors import DataError
-from molvae.experiment import train
+from molvae.training.experiment import train
 
 CONFIG = Path(__file__).with_suffix(".toml")
 LICENCE = "weights: MIT. Data: ZINC (zinc.docking.org), free to use; please cite Irwin et al. 2012."

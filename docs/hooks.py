@@ -3,7 +3,7 @@
 A page may hold these comments, each on a line of its own:
 
     <!-- include README.md "Files of a run" -->              a section of a file of this repository, without heading
-    <!-- settings molvae.training_settings.TrainSettings --> a table of settings; of a registry, one table an entry
+    <!-- settings molvae.training.settings.TrainSettings --> a table of settings; of a registry, one table an entry
     <!-- verbs -->                                           the functions of `import molvae`
     <!-- command line -->                                    the help of every command
 

@@ -8,10 +8,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _VERBS = {
-    "load": "molvae.generation",
-    "prepare": "molvae.dataset_building",
-    "train": "molvae.experiment",
-    "generate": "molvae.library",
+    "load": "molvae.generation.model",
+    "prepare": "molvae.data.building",
+    "train": "molvae.training.experiment",
+    "generate": "molvae.generation.library",
     "optimize": "molvae.search.run",
     "evaluate": "molvae.evaluation.evaluate",
     "fit_detector": "molvae.uses.ood",

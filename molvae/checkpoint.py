@@ -23,12 +23,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from molvae.config import Table, read_toml, write_toml
-from molvae.derivation import text_hashes
+from molvae.data.derivation import text_hashes
 from molvae.errors import CheckpointError, ConfigError
 from molvae.files import atomic_path, write_json
 from molvae.models.priors.base import PRIORS, Prior
 from molvae.models.sequence_vae import MODELS, SequenceVAE
-from molvae.tokens import Vocabulary
+from molvae.strings.tokens import Vocabulary
 
 FORMAT = 1
 PRETRAINED = Path(__file__).parent / "models" / "pretrained"

@@ -61,7 +61,7 @@ def molvae(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of a model trained for a few seconds on data/example.smi: it knows little, but everything works."""
-    from molvae import experiment
+    from molvae.training import experiment
 
     out = tmp_path_factory.mktemp("models") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
@@ -92,7 +92,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     of them by heart. Do not write to it."""
     from drugs import SMILES
 
-    from molvae import experiment
+    from molvae.training import experiment
 
     out = tmp_path_factory.mktemp("models") / "small"
     with pytest.MonkeyPatch.context() as patch:

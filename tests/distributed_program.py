@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from training_program import SETTINGS, molecules
 
-from molvae.distributed import process_group
 from molvae.models.sequence_vae import MODELS, SequenceVAE
-from molvae.training import Examples, TrainSettings, fit
+from molvae.training.distributed import process_group
+from molvae.training.loop import Examples, TrainSettings, fit
 
 PLAN = replace(SETTINGS, molecules=50 * 4, batch_size=10, evaluate_every=100, patience=9)
 

@@ -15,7 +15,7 @@ from rdkit.Chem import rdFingerprintGenerator
 
 from molvae.oracles.base import Measurement
 from molvae.randomness import stream
-from molvae.tokens import Decoded
+from molvae.strings.tokens import Decoded
 
 # Four places with eight pieces each, ordered by size and polarity, so that neighbours in the latent space are similar.
 PIECES = (

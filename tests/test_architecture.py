@@ -15,32 +15,14 @@ LAYERS = (
     ("errors",),
     ("registry",),
     ("randomness", "files"),
-    ("config", "words", "spelling", "writing", "processes", "fetching"),
+    ("config", "processes"),
     ("chem",),
-    ("tokens", "tables"),
-    ("sniffing", "derivation", "grammar"),
-    ("splits", "dataset_files"),
-    ("dataset_rows", "dataset_encoding"),
-    ("dataset_building",),
-    ("datasets",),
-    ("recombination",),
+    ("strings",),
+    ("data",),
     ("models",),
     ("checkpoint",),
-    ("training_settings",),
-    ("examples", "distributed", "hardware", "training_record"),
-    ("training_state", "training_step"),
-    (
-        "training",
-        "candidates",
-        "conditioning",
-        "exploration",
-        "generation",
-        "preparation",
-        "library",
-        "memorisation",
-        "fine_tuning",
-        "experiment",
-    ),
+    ("generation",),
+    ("training",),
     ("oracles",),
     ("objective",),
     ("history", "workers"),
@@ -145,7 +127,7 @@ def test_loading_a_model_does_not_load_the_compiler() -> None:
 
 
 def test_workers_of_a_library_do_not_load_torch() -> None:
-    assert "torch" not in loaded_by("import molvae.library, molvae.derivation")
+    assert "torch" not in loaded_by("import molvae.generation.library, molvae.data.derivation")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -7,9 +7,9 @@ from functools import cache
 import torch
 from drugs import SMILES
 
-from molvae.datasets import Tokenised, tokenise
+from molvae.data.datasets import Tokenised, tokenise
 from molvae.models.sequence_vae import MODELS, SequenceVAE
-from molvae.training import Examples, TrainSettings, fit
+from molvae.training.loop import Examples, TrainSettings, fit
 
 SETTINGS = TrainSettings(
     molecules=20 * 40, batch_size=20, learning_rate=3e-3, warmup=5, ema=0.9, precision="float32", evaluate_every=10**9,

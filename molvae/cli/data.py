@@ -37,8 +37,8 @@ def prepare(
 
     Salts lose their counter-ions, duplicates go, rows that cannot be used are listed in rejected.csv with line and reason.
     """
-    from molvae.dataset_building import prepare as run
-    from molvae.dataset_files import REJECTED
+    from molvae.data.building import prepare as run
+    from molvae.data.files import REJECTED
 
     with ExitStack() as stack:
         bars: dict[str, object] = {}
@@ -90,7 +90,7 @@ def list_data(
     folder: Annotated[Path | None, typer.Option("--out", "-o", help="Where to look; by default the cache folder.")] = None,
 ) -> None:
     """List the public data sets, and whether they are here."""
-    from molvae.fetching import CATALOGUE, cache_folder
+    from molvae.data.fetching import CATALOGUE, cache_folder
 
     rows = []
     for name, data in CATALOGUE.items():
@@ -112,7 +112,7 @@ def fetch_data(
 
     A stopped download is continued. MOLVAE_CACHE names the cache folder; MOLVAE_OFFLINE=1 forbids connections.
     """
-    from molvae.fetching import fetch
+    from molvae.data.fetching import fetch
 
     with progress_bar(f"bytes of {name}") as progress:
         paths = fetch(name, out, from_file=from_file, progress=progress)

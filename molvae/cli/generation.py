@@ -17,7 +17,7 @@ from molvae.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import numpy as np
 
-    from molvae.tokens import Decoded
+    from molvae.strings.tokens import Decoded
 
 ModelName = Annotated[str, typer.Option("--model", "-m", help="A shipped model, or the path of a trained one.")]
 Seed = Annotated[int, typer.Option("--seed", "-s", help="The same seed gives the same molecules.")]
@@ -69,9 +69,9 @@ def generate(
 
     Exactly N that pass every filter, with their properties, or a statement why not.
     """
-    from molvae import library
-    from molvae.conditioning import read_condition
-    from molvae.tables import format_of, write_csv
+    from molvae.data.tables import format_of, write_csv
+    from molvae.generation import library
+    from molvae.generation.conditioning import read_condition
 
     if out != "-":
         format_of(out)  # a wrong ending is told before the work, not after
@@ -132,7 +132,7 @@ def reconstruct(
     Says which come back exactly.
     """
     from molvae.chem import canonical
-    from molvae.tables import read_molecules
+    from molvae.data.tables import read_molecules
 
     molecules = read_molecules(data, smiles_col)
     loaded = load_model(model, len(molecules))
@@ -216,8 +216,8 @@ def encode(
     """
     import numpy as np
 
+    from molvae.data.tables import format_of, read_molecules, write_table
     from molvae.files import atomic_path
-    from molvae.tables import format_of, read_molecules, write_table
 
     is_array = out.suffix == ".npy"
     if not is_array and format_of(out) not in (".csv", ".tsv", ".parquet"):

@@ -42,7 +42,7 @@ def train(
     """
     from molvae.cli.training_display import training_display
     from molvae.config import override, read_toml
-    from molvae.experiment import train as run_training
+    from molvae.training.experiment import train as run_training
 
     changes = [*(set_ or []), *([f"model.name={model}"] if model else [])]
     table = override(read_toml(config) if config else {}, changes)
@@ -92,7 +92,7 @@ def doctor() -> None:
 
     from molvae.checkpoint import PRETRAINED
     from molvae.errors import MolvaeError
-    from molvae.generation import pick_device
+    from molvae.generation.model import pick_device
 
     faults = []
     machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"

@@ -50,8 +50,8 @@ def test(
 ) -> None:
     """Measure a few molecules twice: time per molecule, whether values repeat, what fails and why."""
     from molvae.chem import canonical
+    from molvae.data.tables import read_molecules
     from molvae.oracles import probe, resolve
-    from molvae.tables import read_molecules
 
     given = list(DRUGS) if on is None else read_molecules(on, smiles_col).smiles
     smiles = list(dict.fromkeys(text for text in map(canonical, given) if text is not None))

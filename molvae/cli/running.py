@@ -39,7 +39,7 @@ def load_model(model: str, n: int = 0, *, constrained: bool = True, device: str 
 
 def write_columns(out: str, columns: dict[str, list[Any]]) -> None:
     """A table to a file, or as CSV to standard output."""
-    from molvae.tables import write_csv, write_table
+    from molvae.data.tables import write_csv, write_table
 
     if out == "-":
         write_csv(sys.stdout, columns)

@@ -160,8 +160,8 @@ def _show_result(directory: Path) -> None:
 def _start_molecules(path: Path | None, column: str | None) -> list[str]:
     if path is None:
         return []
+    from molvae.data.tables import read_molecules
     from molvae.errors import DataError
-    from molvae.tables import read_molecules
 
     molecules = read_molecules(path, column)
     unreadable = [name for smiles, name in zip(molecules.smiles, molecules.ids, strict=True) if not smiles]

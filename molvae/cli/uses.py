@@ -37,8 +37,8 @@ def fit(
 
     From molecules that are usual; a fifth of them is held out, for p-values.
     """
+    from molvae.data.tables import read_molecules
     from molvae.files import writable_folder
-    from molvae.tables import read_molecules
     from molvae.uses.ood import fit_detector
 
     molecules = read_molecules(reference, smiles_col)
@@ -67,7 +67,7 @@ def score(
 
     Four scores each, larger is more foreign, and their p-values; a molecule that cannot be encoded has none, and a reason.
     """
-    from molvae.tables import format_of, read_molecules
+    from molvae.data.tables import format_of, read_molecules
     from molvae.uses.ood import METHODS, load_detector
 
     if out != "-":
@@ -100,7 +100,7 @@ def compress(
     What comes back is the canonical isomeric SMILES of every molecule, in order; names are not kept. The file can only be
     read with the same model, on a machine that computes alike (see docs/uses.md); it is read once before this command ends.
     """
-    from molvae.tables import read_molecules
+    from molvae.data.tables import read_molecules
     from molvae.uses.compression import compress as pack
 
     molecules = read_molecules(data, smiles_col)
@@ -120,7 +120,7 @@ def decompress(
     model: Annotated[str | None, typer.Option("--model", "-m", help="The file's model, if it is not where it was.")] = None,
 ) -> None:
     """Unpack a file of molecules."""
-    from molvae.tables import format_of
+    from molvae.data.tables import format_of
     from molvae.uses.compression import decompress as unpack
 
     if out != "-":
@@ -196,9 +196,9 @@ def map_(
 
     Their latents in two dimensions, coloured by a property. The page loads nothing from elsewhere.
     """
+    from molvae.data.tables import read_molecules
     from molvae.files import write_text
     from molvae.report.page import write_bytes
-    from molvae.tables import read_molecules
     from molvae.uses.latent_map import colour_column, latent_map, map_html, map_png
 
     ending = out.suffix.lower()
@@ -248,7 +248,7 @@ def augment(
     Each labelled molecule, and molecules near it in latent space with its label. Split first, by molecules, and augment the
     training part only: a neighbour tells a test what its parent's label is.
     """
-    from molvae.tables import format_of, read_molecules
+    from molvae.data.tables import format_of, read_molecules
     from molvae.uses.augmentation import augment as run
     from molvae.uses.augmentation import read_labels
 
@@ -310,7 +310,7 @@ def disentangle(
     import numpy as np
 
     from molvae.benchmark.tabulate import write_csv
-    from molvae.tables import read_molecules
+    from molvae.data.tables import read_molecules
     from molvae.uses.disentanglement import disentangle as run
 
     if out is not None and out.suffix.lower() != ".csv":

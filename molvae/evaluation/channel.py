@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from molvae.datasets import TokenTable
+from molvae.data.datasets import TokenTable
 from molvae.errors import DataError
 from molvae.models.sequence_vae import active_units
 from molvae.randomness import torch_stream
 
 if TYPE_CHECKING:
-    from molvae.generation import Model
+    from molvae.generation.model import Model
 
 BATCH = 512
 

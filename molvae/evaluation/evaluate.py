@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from molvae.data.tables import FORMATS, Layout, block_smiles, opened, read_molecules, read_rows, reading, stated_layout
 from molvae.errors import ConfigError, DataError
 from molvae.evaluation.library import SAMPLE, Known, Rows, StageProgress, library_scorecard
 from molvae.evaluation.scorecard import Scorecard
-from molvae.tables import FORMATS, Layout, block_smiles, opened, read_molecules, read_rows, reading, stated_layout
-from molvae.tokens import Decoded
+from molvae.strings.tokens import Decoded
 
 if TYPE_CHECKING:
-    from molvae.generation import Model
+    from molvae.generation.model import Model
 
 Source = str | os.PathLike[str] | Sequence[str]
 
@@ -61,7 +61,7 @@ def evaluate(
     >>> card.values["snn"], card.reasons.get("fcd")                                  # doctest: +SKIP
     """
     if device != "auto":
-        from molvae.generation import pick_device
+        from molvae.generation.model import pick_device
 
         pick_device(device)  # a wrong one is told before the work, not after
     sets = {"reference": None if reference is None else rows_of(reference, column, "reference")}
@@ -72,7 +72,7 @@ def evaluate(
     if n < 1:
         raise ConfigError(f"n is {n}; draw at least 1 molecule.")
     if isinstance(subject, str | os.PathLike):
-        from molvae.generation import load
+        from molvae.generation.model import load
 
         subject = load(subject, device=device, workers=workers)
     held = None if test is None else list(rows_of(test, column, "test set"))

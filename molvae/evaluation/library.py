@@ -31,7 +31,7 @@ from molvae.evaluation.samples import kind_of_reason, novelty, uniqueness
 from molvae.evaluation.scorecard import Scorecard
 from molvae.evaluation.similarity import internal_diversity, nearest_neighbour_similarity
 from molvae.processes import Pool
-from molvae.tokens import Decoded
+from molvae.strings.tokens import Decoded
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ def _fcd(smiles: Sequence[str], others: Sequence[str], sample: int, device: str,
         fcd_version()
     except MolvaeError as error:  # the optional package is missing
         return math.nan, str(error)
-    from molvae.generation import pick_device
+    from molvae.generation.model import pick_device
 
     drawn = [others[i] for i in guacamol_subset(len(others), sample)]
     chosen = str(pick_device(device))

@@ -23,11 +23,11 @@ from rdkit import Chem
 from molvae.chem import canonical, parse
 from molvae.chem.fingerprints import count_fingerprints
 from molvae.randomness import child_seed
-from molvae.tokens import Decoded
+from molvae.strings.tokens import Decoded
 
 
 class Autoencoder(Protocol):
-    """What is needed of a model here; `molvae.generation.Model` is one."""
+    """What is needed of a model here; `molvae.generation.model.Model` is one."""
 
     def encode(self, smiles: Sequence[str], *, sample: bool = False, seed: int = 0) -> np.ndarray: ...
     def decode(self, z: np.ndarray, *, beams: int = 0) -> list[Decoded]: ...

@@ -23,7 +23,7 @@ import numpy as np
 from molvae.chem import canonical, parse
 from molvae.chem.filters import problems
 from molvae.evaluation.similarity import internal_diversity, morgan_bits
-from molvae.tokens import Decoded
+from molvae.strings.tokens import Decoded
 
 BITS = 2048  # of `diversity`
 

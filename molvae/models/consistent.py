@@ -10,11 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from molvae.grammar import Grammar
 from molvae.models.decoding import write
 from molvae.models.networks import keep_rows
 from molvae.models.sequence_vae import SequenceVAE
-from molvae.tokens import BOS, EOS, MAX_LENGTH, PAD
+from molvae.strings.grammar import Grammar
+from molvae.strings.tokens import BOS, EOS, MAX_LENGTH, PAD
 
 EXACT = 1e-4  # squared distance to z, in posterior variances a dimension, below which a string is z's own
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from molvae.errors import ConfigError
-from molvae.grammar import Grammar, Prefix
 from molvae.models.guidance import Guided
 from molvae.models.networks import Decoder, keep_rows
 from molvae.models.sequence_vae import SequenceVAE
-from molvae.tokens import BOS, CUT, EOS, MAX_LENGTH, PAD, Vocabulary
+from molvae.strings.grammar import Grammar, Prefix
+from molvae.strings.tokens import BOS, CUT, EOS, MAX_LENGTH, PAD, Vocabulary
 
 
 def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> Tensor:

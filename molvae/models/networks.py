@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from molvae.errors import ConfigError
 from molvae.models.recurrence import GRULayer
 from molvae.registry import Registry
-from molvae.tokens import PAD
+from molvae.strings.tokens import PAD
 
 State = dict[str, Any]
 

@@ -21,7 +21,7 @@ from molvae.errors import ConfigError
 from molvae.models.kl_weight import KL_WEIGHTS
 from molvae.models.networks import DECODERS, ENCODERS, require_positive
 from molvae.registry import Registry
-from molvae.tokens import BOS, PAD
+from molvae.strings.tokens import BOS, PAD
 
 MODELS: Registry[SequenceVAE] = Registry("model", "molvae.models")
 

@@ -25,7 +25,7 @@ from molvae.models.aae import CRITIC, two_players
 from molvae.models.decoding import write
 from molvae.models.networks import require_positive
 from molvae.models.sequence_vae import MODELS, Batch, SequenceVAE
-from molvae.tokens import BOS, PAD
+from molvae.strings.tokens import BOS, PAD
 
 LONGEST = 64  # tokens of a string that is judged; one that has not ended by then is judged so far
 

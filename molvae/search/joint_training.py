@@ -25,9 +25,9 @@ from botorch.models import SingleTaskGP
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor, nn
 
-from molvae.datasets import TokenTable
+from molvae.data.datasets import TokenTable
 from molvae.errors import DivergedModel
-from molvae.generation import Model
+from molvae.generation.model import Model
 from molvae.models.sequence_vae import Inferred, SequenceVAE
 from molvae.randomness import child_seed, torch_stream
 from molvae.search.refit import CLIP, SETTLED

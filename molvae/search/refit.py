@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from molvae.datasets import TokenTable
+from molvae.data.datasets import TokenTable
 from molvae.errors import DivergedModel
-from molvae.generation import Model
+from molvae.generation.model import Model
 from molvae.models.sequence_vae import Batch
 from molvae.randomness import child_seed, stream, torch_stream
 from molvae.search.credit import rank_weights

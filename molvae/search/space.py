@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-    from molvae.tokens import Decoded
+    from molvae.strings.tokens import Decoded
 
 
 class LatentModel(Protocol):
@@ -75,7 +75,7 @@ class RoundLatents:
 
 
 def trainable(model: LatentModel) -> bool:
-    """Whether it has a network that can be trained: whether it is a `molvae.generation.Model`."""
-    from molvae.generation import Model  # heavy
+    """Whether it has a network that can be trained: whether it is a `molvae.generation.model.Model`."""
+    from molvae.generation.model import Model  # heavy
 
     return isinstance(model, Model)

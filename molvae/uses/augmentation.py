@@ -28,12 +28,12 @@ from typing import Any
 import numpy as np
 
 from molvae.chem import parse, sparse_counts, tanimoto
+from molvae.data.tables import read_rows
 from molvae.errors import ConfigError, DataError
 from molvae.evaluation.reconstruction import without_stereo
-from molvae.generation import Model, load
+from molvae.generation.model import Model, load
 from molvae.randomness import stream
-from molvae.tables import read_rows
-from molvae.tokens import Decoded
+from molvae.strings.tokens import Decoded
 from molvae.uses.probing import distinct, label_layout, number
 
 SCALES = tuple(0.1 * 1.5**k for k in range(7))  # standard deviations of the noise, 0.1 to 1.1

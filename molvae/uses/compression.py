@@ -33,10 +33,10 @@ from torch import Tensor
 
 from molvae.chem import canonical
 from molvae.errors import CheckpointError, DataError, RunError
-from molvae.generation import Model, load
+from molvae.generation.model import Model, load
 from molvae.models.networks import State, keep_rows
 from molvae.processes import in_processes
-from molvae.tokens import BOS, EOS, MAX_LENGTH, PAD, Vocabulary
+from molvae.strings.tokens import BOS, EOS, MAX_LENGTH, PAD, Vocabulary
 from molvae.uses.likelihood import has_language_model
 from molvae.uses.range_coder import RangeDecoder, RangeEncoder
 

@@ -35,7 +35,7 @@ import numpy as np
 from molvae.chem import parse, properties, property_named
 from molvae.chem.fingerprints import count_fingerprints
 from molvae.errors import ConfigError, DataError, nearest
-from molvae.generation import Model, load
+from molvae.generation.model import Model, load
 from molvae.randomness import child_seed, stream
 from molvae.uses.encoded import encoded
 from molvae.uses.probing import scores

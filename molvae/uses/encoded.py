@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from molvae.errors import DataError
-from molvae.generation import Model
+from molvae.generation.model import Model
 
 
 def encoded(

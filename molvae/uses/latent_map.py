@@ -18,9 +18,9 @@ from importlib.resources import files
 import numpy as np
 
 from molvae.chem import PROPERTIES, Mol, canonical, parse, properties, property_named
+from molvae.data.tables import read_rows, stated_layout
 from molvae.errors import ConfigError, UnknownName, nearest
-from molvae.generation import Model, load
-from molvae.tables import read_rows, stated_layout
+from molvae.generation.model import Model, load
 from molvae.uses.encoded import encoded
 from molvae.uses.probing import number
 

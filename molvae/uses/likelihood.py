@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from molvae.datasets import TokenTable
-from molvae.generation import BATCH, Model
+from molvae.data.datasets import TokenTable
+from molvae.generation.model import BATCH, Model
 
 ENCODED_AT_ONCE = 16 * BATCH  # molecules sorted by length together, so that little is padding
 

@@ -28,7 +28,7 @@ from safetensors.numpy import load_file, save_file
 
 from molvae.errors import CheckpointError, ConfigError, DataError
 from molvae.files import atomic_path, file_hash, write_json
-from molvae.generation import Model, load
+from molvae.generation.model import Model, load
 from molvae.randomness import stream
 from molvae.uses.likelihood import Measured, has_language_model, measure
 

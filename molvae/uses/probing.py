@@ -24,13 +24,13 @@ import numpy as np
 
 from molvae.chem import canonical, parse, scaffold
 from molvae.chem.fingerprints import count_fingerprints
-from molvae.derivation import text_hashes
+from molvae.data.derivation import text_hashes
+from molvae.data.splits import TEST, random_split, scaffold_split
+from molvae.data.tables import Layout, read_rows, stated_layout
 from molvae.errors import ConfigError, DataError, nearest
-from molvae.generation import Model, load
+from molvae.generation.model import Model, load
 from molvae.processes import in_processes
 from molvae.randomness import child_seed, stream
-from molvae.splits import TEST, random_split, scaffold_split
-from molvae.tables import Layout, read_rows, stated_layout
 from molvae.uses.regression import gaussian_process, ridge, scaled
 
 SPLITS = ("scaffold", "random")

@@ -12,13 +12,13 @@ from drugs import SMILES
 from torch import nn
 
 from molvae.checkpoint import Checkpoint, load, save
-from molvae.datasets import tokenise
+from molvae.data.datasets import tokenise
 from molvae.models.decoding import strings, write
 from molvae.models.networks import DECODERS, ENCODERS
 from molvae.models.sequence_vae import MODELS, Batch
 from molvae.randomness import torch_stream
-from molvae.tokens import PAD
-from molvae.training import Examples, TrainSettings, fit
+from molvae.strings.tokens import PAD
+from molvae.training.loop import Examples, TrainSettings, fit
 
 ENCODER_SIZES = {"gru": {"hidden": 40, "embedding": 24}, "transformer": {"width": 48, "layers": 1, "heads": 2}}
 DECODER_SIZES = {"gru": {"hidden": 96, "embedding": 24}, "transformer": {"width": 48, "layers": 2, "heads": 2, "memory": 2}}

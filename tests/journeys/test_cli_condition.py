@@ -11,9 +11,9 @@ from rdkit import Chem
 from rdkit.Chem import Crippen, Descriptors
 
 import molvae as package
-from molvae import experiment
 from molvae.errors import ConfigError
 from molvae.files import EventLog
+from molvae.training import experiment
 
 CONFIG = {
     "data": {**TINY["data"], "properties": ["logP", "MW"]},

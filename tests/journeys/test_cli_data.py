@@ -10,9 +10,9 @@ import pytest
 from conftest import EXAMPLE, TINY
 from rdkit import Chem
 
-from molvae import fetching
 from molvae.config import to_toml
-from molvae.fetching import RemoteData, RemoteFile
+from molvae.data import fetching
+from molvae.data.fetching import RemoteData, RemoteFile
 
 HERE = ("--workers", "0")
 
@@ -89,7 +89,7 @@ def test_a_column_of_names_that_parse_is_warned_about(molvae, tmp_path: Path) ->
 
 
 def test_train_on_a_prepared_data_set(molvae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("molvae.experiment.FITTED", ("gaussian",))  # a learned prior takes longer than all the rest
+    monkeypatch.setattr("molvae.training.experiment.FITTED", ("gaussian",))  # a learned prior takes longer than all the rest
     options = ("--words", 20, "--validation", 0.1, "--test", 0.1)
     assert molvae("prepare", EXAMPLE, "-o", "data", *options, *HERE)[0] == 0
     frame = pandas.read_parquet(tmp_path / "data" / "molecules.parquet")

@@ -176,7 +176,7 @@ def test_interpolate_and_neighbours(molvae, tiny_model: Path) -> None:
 
 
 def test_train_then_use_then_train_on(molvae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("molvae.experiment.FITTED", ("gaussian",))  # a learned prior takes longer than all the rest
+    monkeypatch.setattr("molvae.training.experiment.FITTED", ("gaussian",))  # a learned prior takes longer than all the rest
     with gzip.open(tmp_path / "data.csv.gz", "wt") as stream:
         stream.write("name,structure\n")
         stream.writelines(f"{name},{smiles}\n" for smiles, name in (line.split() for line in EXAMPLE.open()))

@@ -11,8 +11,8 @@ from molvae.config import read_toml, settings
 from molvae.models.kl_weight import KL_WEIGHTS
 from molvae.models.networks import DECODERS, ENCODERS
 from molvae.models.sequence_vae import MODELS
-from molvae.preparation import DataSettings
-from molvae.training_settings import FineTuneSettings, TrainSettings
+from molvae.training.preparation import DataSettings
+from molvae.training.settings import FineTuneSettings, TrainSettings
 
 CONFIGS = Path(__file__).parents[2] / "docs" / "configs"
 SMALL = {
@@ -30,8 +30,8 @@ SMALL = {
 def train(capsys, monkeypatch, tmp_path):
     """`molvae train` on the example molecules, in this process; returns (exit code, stderr)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("molvae.experiment.FITTED", ("gaussian",))
-    monkeypatch.setattr("molvae.experiment.PRIOR_SAMPLES", 20)
+    monkeypatch.setattr("molvae.training.experiment.FITTED", ("gaussian",))
+    monkeypatch.setattr("molvae.training.experiment.PRIOR_SAMPLES", 20)
 
     def run(*arguments: object) -> tuple[int, str]:
         with pytest.raises(SystemExit) as end:

@@ -95,8 +95,8 @@ def in_this_process(command: str, molvae) -> str:
 @pytest.mark.parametrize("page", refresh.PAGES, ids=lambda path: path.stem)
 def test_what_a_page_says_runs(page: Path, molvae, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EXAMPLE", str(EXAMPLE))
-    monkeypatch.setattr("molvae.experiment.FITTED", ("gaussian",))  # a learned prior takes longer than all the rest
-    monkeypatch.setattr("molvae.experiment.PRIOR_SAMPLES", 20)
+    monkeypatch.setattr("molvae.training.experiment.FITTED", ("gaussian",))  # a learned prior takes longer than all the rest
+    monkeypatch.setattr("molvae.training.experiment.PRIOR_SAMPLES", 20)
     (tmp_path / "molecules.smi").write_text(EXAMPLE.read_text())
     for name, table in CONFIGS.items():
         write_toml(tmp_path / name, table)

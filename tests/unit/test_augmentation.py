@@ -11,8 +11,8 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
 from molvae.errors import ConfigError, DataError
-from molvae.generation import Model
-from molvae.tokens import Decoded
+from molvae.generation.model import Model
+from molvae.strings.tokens import Decoded
 from molvae.uses.augmentation import DRAWS, ROUNDS, Near, augment, neighbourhoods, once, read_labels, relabelled
 
 PARENT = "C[C@H](N)c1ccccc1"

@@ -13,9 +13,9 @@ from rdkit import Chem
 
 import molvae
 from molvae.errors import CheckpointError, DataError
-from molvae.generation import Model
+from molvae.generation.model import Model
 from molvae.models.sequence_vae import SequenceVAE
-from molvae.tokens import BOS, PAD
+from molvae.strings.tokens import BOS, PAD
 from molvae.uses.compression import MAGIC, Packed, Probabilities, compress, cumulative, decompress
 from molvae.uses.likelihood import measure
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from molvae.conditioning import achieved, check_guidance, read_condition, standardise
 from molvae.errors import ConfigError
+from molvae.generation.conditioning import achieved, check_guidance, read_condition, standardise
 from molvae.models.decoding import write
 from molvae.models.guidance import Guided
 from molvae.models.sequence_vae import MODELS, Batch
 from molvae.randomness import torch_stream
-from molvae.tokens import BOS, EOS, PAD
+from molvae.strings.tokens import BOS, EOS, PAD
 
 V, NAN = 9, math.nan
 IDS = torch.tensor([[BOS, 3, 4, 5, EOS], [BOS, 8, EOS, PAD, PAD], [BOS, 6, 7, EOS, PAD]])

@@ -17,12 +17,12 @@ from rdkit.Chem.Scaffolds import MurckoScaffold
 
 import molvae
 from molvae.chem import canonical
-from molvae.dataset_building import PrepareSettings, prepare
-from molvae.dataset_files import Dataset, open_dataset
-from molvae.dataset_rows import Seen
-from molvae.derivation import count_elements
+from molvae.data.building import PrepareSettings, prepare
+from molvae.data.derivation import count_elements
+from molvae.data.files import Dataset, open_dataset
+from molvae.data.rows import Seen
+from molvae.data.tables import write_table
 from molvae.errors import ConfigError, DataError, RunError
-from molvae.tables import write_table
 
 FILES = ["dataset.json", "molecules.parquet", "rejected.csv", "vocabulary.json"]
 
@@ -85,18 +85,18 @@ def test_the_card_counts_what_is_there(dataset: Dataset) -> None:
 
 
 def test_the_same_bytes_for_any_number_of_workers(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("molvae.dataset_rows.CHUNK", 7)
-    monkeypatch.setattr("molvae.dataset_encoding.SEGMENTED", 11)
+    monkeypatch.setattr("molvae.data.rows.CHUNK", 7)
+    monkeypatch.setattr("molvae.data.encoding.SEGMENTED", 11)
     again = prepare(dataset.folder.parent / "drugs.smi", tmp_path / "out", validation=0.1, test=0.2, words=40, workers=1)
     for name in FILES:
         assert (again.folder / name).read_bytes() == (dataset.folder / name).read_bytes(), name
 
 
 def test_small_row_groups_hold_the_same(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("molvae.dataset_encoding.GROUP", 10)
-    monkeypatch.setattr("molvae.dataset_encoding.SEGMENTED", 4)
-    monkeypatch.setattr("molvae.dataset_rows.CHUNK", 3)
-    monkeypatch.setattr("molvae.dataset_rows.SPILLED", 8)
+    monkeypatch.setattr("molvae.data.encoding.GROUP", 10)
+    monkeypatch.setattr("molvae.data.encoding.SEGMENTED", 4)
+    monkeypatch.setattr("molvae.data.rows.CHUNK", 3)
+    monkeypatch.setattr("molvae.data.rows.SPILLED", 8)
     again = prepare(dataset.folder.parent / "drugs.smi", tmp_path / "out", validation=0.1, test=0.2, words=40)
     expected, found = dataset.read(["train"]), again.read(["train"])
     assert found.smiles == expected.smiles

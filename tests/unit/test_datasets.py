@@ -10,10 +10,10 @@ from drugs import SMILES
 from rdkit import Chem
 
 from molvae.chem import canonical
-from molvae.datasets import Tokenised, TokenTable, length_batches, read_smiles, tokenise
-from molvae.derivation import measure_properties
+from molvae.data.datasets import Tokenised, TokenTable, length_batches, read_smiles, tokenise
+from molvae.data.derivation import measure_properties
 from molvae.errors import DataError
-from molvae.tokens import BOS, EOS, PAD, Vocabulary
+from molvae.strings.tokens import BOS, EOS, PAD, Vocabulary
 
 # -- files
 
@@ -177,7 +177,7 @@ def same(a: Tokenised, b: Tokenised) -> bool:
 
 
 def test_worker_processes_change_nothing(mixed, monkeypatch):
-    monkeypatch.setattr("molvae.datasets.CHUNK", 3)
+    monkeypatch.setattr("molvae.data.datasets.CHUNK", 3)
     assert same(tokenise(mixed, words=3, randomised=2, workers=1), tokenise(mixed, words=3, randomised=2))
 
 

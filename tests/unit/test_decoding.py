@@ -9,7 +9,7 @@ from molvae.errors import ConfigError
 from molvae.models.decoding import choose, strings, write
 from molvae.models.sequence_vae import MODELS
 from molvae.randomness import torch_stream
-from molvae.tokens import BOS, CUT, EOS, PAD, Vocabulary
+from molvae.strings.tokens import BOS, CUT, EOS, PAD, Vocabulary
 
 # Probabilities of ids 0..6; padding and begin would win if they could.
 PROBABILITY = torch.tensor([0.0, 0.0, 0.5, 0.25, 0.15, 0.08, 0.02])

@@ -10,7 +10,7 @@ from rdkit.Chem.rdMolDescriptors import CalcNumRings
 from sklearn.metrics import mutual_info_score
 
 from molvae.errors import ConfigError, DataError
-from molvae.generation import Model
+from molvae.generation.model import Model
 from molvae.uses import disentanglement
 from molvae.uses.disentanglement import (
     binned,

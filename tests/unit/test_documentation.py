@@ -11,10 +11,10 @@ import pytest
 from molvae.models.kl_weight import KL_WEIGHTS, RateTarget
 from molvae.models.networks import DECODERS, ENCODERS
 from molvae.models.sequence_vae import MODELS
-from molvae.preparation import DataSettings
 from molvae.search.proposals.base import PROPOSALS
 from molvae.search.strategies.base import STRATEGIES
-from molvae.training_settings import FineTuneSettings, TrainSettings
+from molvae.training.preparation import DataSettings
+from molvae.training.settings import FineTuneSettings, TrainSettings
 
 REPOSITORY = Path(__file__).parents[2]
 

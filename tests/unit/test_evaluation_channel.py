@@ -12,7 +12,7 @@ from molvae.errors import DataError
 from molvae.evaluation.channel import channel, code_usage, importance_bound
 from molvae.models.sequence_vae import MODELS
 from molvae.randomness import torch_stream
-from molvae.tokens import BOS, EOS
+from molvae.strings.tokens import BOS, EOS
 
 
 def test_rate_and_active_units_are_those_of_the_posteriors(small_model):

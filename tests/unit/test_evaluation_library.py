@@ -31,7 +31,7 @@ from molvae.evaluation.distributions import (
 from molvae.evaluation.evaluate import is_library
 from molvae.evaluation.library import Known, library_scorecard
 from molvae.evaluation.scorecard import MEASURES, Scorecard
-from molvae.tokens import Decoded
+from molvae.strings.tokens import Decoded
 
 HERE = Path(__file__).parent
 MOSES = {

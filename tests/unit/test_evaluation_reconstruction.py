@@ -10,7 +10,7 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
 from molvae.evaluation.reconstruction import reconstruct, reconstruction, without_stereo
-from molvae.tokens import Decoded
+from molvae.strings.tokens import Decoded
 
 ANSWERS = {
     "OCC": Decoded("[C][C][O]", "CCO", True),  # exact, though the input was written otherwise

@@ -10,7 +10,7 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
 from molvae.evaluation.samples import sample_metrics
-from molvae.tokens import Decoded
+from molvae.strings.tokens import Decoded
 
 BENZENE = Decoded("[C][=C][C][=C][C][=C][Ring1][=Branch1]", "c1ccccc1", True)
 ETHANOL = Decoded("[C][C][O]", "CCO", True)

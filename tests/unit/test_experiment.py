@@ -15,17 +15,17 @@ from rdkit import Chem
 from rdkit.Chem import Crippen, rdMolDescriptors
 
 import molvae
-from molvae import experiment
 from molvae.checkpoint import molecule_hashes
 from molvae.chem import canonical
-from molvae.datasets import tokenise
+from molvae.data.datasets import tokenise
 from molvae.errors import ConfigError, DataError, RunError, UnknownName
-from molvae.experiment import health, split, standardised, train
 from molvae.files import EventLog
-from molvae.generation import Model
+from molvae.generation.model import Model
 from molvae.models.sequence_vae import MODELS
-from molvae.preparation import DataSettings, Prepared, prepare
-from molvae.training import Examples, TrainSettings
+from molvae.training import experiment
+from molvae.training.experiment import health, split, standardised, train
+from molvae.training.loop import Examples, TrainSettings
+from molvae.training.preparation import DataSettings, Prepared, prepare
 
 TINY = {
     "data": {"words": 10},

@@ -8,8 +8,8 @@ from rdkit.Chem import rdFingerprintGenerator
 
 from molvae.chem import canonical
 from molvae.errors import ConfigError, InvalidMolecule
-from molvae.exploration import neighbours
-from molvae.tokens import Decoded
+from molvae.generation.exploration import neighbours
+from molvae.strings.tokens import Decoded
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from molvae import fetching
+from molvae.data import fetching
+from molvae.data.fetching import CATALOGUE, RemoteData, RemoteFile, cache_folder, digest, fetch
 from molvae.errors import DataError, UnknownName
-from molvae.fetching import CATALOGUE, RemoteData, RemoteFile, cache_folder, digest, fetch
 
 BODY = b"smiles,name\n" + b"".join(b"C" * (i % 60 + 1) + b",chain\n" for i in range(8000))  # a few read blocks
 SHA256 = hashlib.sha256(BODY).hexdigest()

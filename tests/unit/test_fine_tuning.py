@@ -12,18 +12,18 @@ import torch
 from drugs import SMILES
 
 import molvae
-from molvae import experiment, fine_tuning
 from molvae.checkpoint import Checkpoint, molecule_hashes
 from molvae.chem import canonical
-from molvae.datasets import TokenTable, tokenise
+from molvae.data.datasets import TokenTable, tokenise
 from molvae.errors import CheckpointError, ConfigError, DataError, RunError
-from molvae.examples import Examples, joined, with_extra
-from molvae.experiment import train
 from molvae.files import EventLog
-from molvae.fine_tuning import adopt, extended, replay, training_defaults, tuned_design
 from molvae.models.sequence_vae import MODELS
-from molvae.tokens import EOS, SPECIALS, Vocabulary
-from molvae.training_settings import FineTuneSettings
+from molvae.strings.tokens import EOS, SPECIALS, Vocabulary
+from molvae.training import experiment, fine_tuning
+from molvae.training.examples import Examples, joined, with_extra
+from molvae.training.experiment import train
+from molvae.training.fine_tuning import adopt, extended, replay, training_defaults, tuned_design
+from molvae.training.settings import FineTuneSettings
 
 OWN = [f"C{'C' * i}S(=O)(=O)N1CC[Te]CC1" for i in range(10)] + [f"C{'C' * i}N1CC[Te]CC1" for i in range(10)]
 QUICK = {"training": {"molecules": 200, "batch_size": 20, "precision": "float32"}, "fine_tuning": {"samples": 40}}

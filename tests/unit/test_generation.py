@@ -14,11 +14,11 @@ import molvae
 from molvae.checkpoint import load as load_checkpoint
 from molvae.chem import canonical
 from molvae.errors import ConfigError
-from molvae.generation import BATCH, Model, pick_device
+from molvae.generation.model import BATCH, Model, pick_device
 from molvae.models.consistent import beam_search, log_posterior, write_consistent
 from molvae.models.sequence_vae import MODELS
 from molvae.randomness import torch_stream
-from molvae.tokens import BOS, EOS, MAX_LENGTH, PAD
+from molvae.strings.tokens import BOS, EOS, MAX_LENGTH, PAD
 
 BAD = ["not a molecule", "C.C", "C*", "", "[Te]", "C1CC"]
 
@@ -156,8 +156,8 @@ def test_reconstruction_is_none_where_there_was_nothing_to_encode(small_model, z
 
 
 def test_worker_processes_change_nothing(small_run, small_model, monkeypatch):
-    monkeypatch.setattr("molvae.generation.SHARE", 40)
-    monkeypatch.setattr("molvae.generation.FEW", 80)
+    monkeypatch.setattr("molvae.generation.model.SHARE", 40)
+    monkeypatch.setattr("molvae.generation.model.FEW", 80)
     parallel = molvae.load(small_run, device="cpu", workers=1)
     assert parallel.explain([*SMILES, *BAD]) == small_model.explain([*SMILES, *BAD])
     assert parallel.sample(90, seed=1) == small_model.sample(90, seed=1)
@@ -216,10 +216,10 @@ def test_a_draw_with_idle_direction_marks_is_drawn_again_under_the_grammar(small
     idle, butane = [plain, directed] * 2, [plain] * 4
     draws = iter([idle, butane, idle, alkene, butane, butane, butane, butane])
     monkeypatch.setattr(
-        "molvae.generation.write", lambda *_, copies, **__: torch.tensor([[*next(draws), EOS] for _ in range(copies)])
+        "molvae.generation.model.write", lambda *_, copies, **__: torch.tensor([[*next(draws), EOS] for _ in range(copies)])
     )
     wanted = [butane, alkene] if constrained else [idle, butane]
-    monkeypatch.setattr("molvae.generation.BATCH", 1)
+    monkeypatch.setattr("molvae.generation.model.BATCH", 1)
     assert model._language_rows(2, torch_stream(0)) == wanted
 
 
@@ -256,8 +256,8 @@ def test_a_model_travels_to_a_worker_process(small_model, z):
 
 
 def test_encoding_tells_how_far_it_is(small_model, monkeypatch):
-    monkeypatch.setattr("molvae.generation.SHARE", 10)
-    monkeypatch.setattr("molvae.generation.ENCODE_BLOCK", 30)
+    monkeypatch.setattr("molvae.generation.model.SHARE", 10)
+    monkeypatch.setattr("molvae.generation.model.ENCODE_BLOCK", 30)
     heard = []
     parts = small_model.encode([*SMILES[:35], *BAD], progress=lambda *now: heard.append(now))
     assert heard == [(10, 41), (20, 41), (30, 41), (40, 41), (41, 41)]

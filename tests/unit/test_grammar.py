@@ -8,11 +8,11 @@ import torch
 from conftest import EXAMPLE
 from drugs import SMILES
 
-from molvae.grammar import Grammar, Prefix
 from molvae.models import decoding
 from molvae.models.decoding import strings, write
 from molvae.models.sequence_vae import SequenceVAE
-from molvae.tokens import BOS, EOS, PAD, Vocabulary
+from molvae.strings.grammar import Grammar, Prefix
+from molvae.strings.tokens import BOS, EOS, PAD, Vocabulary
 
 MOLECULES = [*SMILES, *EXAMPLE.read_text().split()]
 

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from molvae.hardware import Meter, matmul_ceiling, peak_memory, training_flops
 from molvae.models.sequence_vae import MODELS, Batch
 from molvae.randomness import torch_stream
+from molvae.training.hardware import Meter, matmul_ceiling, peak_memory, training_flops
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,7 @@ from rdkit.Chem import Crippen
 from sklearn.decomposition import PCA
 
 from molvae.errors import ConfigError, DataError, UnknownName
-from molvae.generation import Model
+from molvae.generation.model import Model
 from molvae.uses.latent_map import colour_column, drawing, flat, latent_map, limits, map_html, map_png
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"

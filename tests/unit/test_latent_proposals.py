@@ -13,7 +13,7 @@ from molvae.search.proposals.base import PROPOSALS
 from molvae.search.proposals.latent import LatentStep
 from molvae.search.proposals.latent_regions import LatentTrustRegion
 from molvae.search.space import SearchSpace
-from molvae.tokens import Decoded
+from molvae.strings.tokens import Decoded
 
 PARENTS = [Proposal(molecule((i, 1, 2, 3)), "start") for i in range(4)]
 MEASURED = History([Evaluation(i, molecule((i, i, 2, 3)), i / 8.0, source="start") for i in range(1, 8)])

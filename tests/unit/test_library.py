@@ -9,11 +9,11 @@ from rdkit import Chem
 from rdkit.Chem import QED, Crippen, rdMolDescriptors
 
 import molvae
-from molvae.candidates import Bound, read_filters
+from molvae.data.tables import read_molecules
 from molvae.errors import ConfigError, UnknownName
-from molvae.library import Library, generate
-from molvae.tables import read_molecules
-from molvae.tokens import Vocabulary
+from molvae.generation.candidates import Bound, read_filters
+from molvae.generation.library import Library, generate
+from molvae.strings.tokens import Vocabulary
 
 ETHANOL, PROPANOL, BENZENE, PHENOL = (selfies.encoder(s) for s in ("CCO", "CCCO", "c1ccccc1", "Oc1ccccc1"))
 CYCLOOCTYNE = selfies.encoder("C1CCCCCC#C1")

@@ -8,7 +8,7 @@ from fakes import FakeModel, molecule
 
 from molvae.chem.molecules import canonical
 from molvae.errors import ConfigError
-from molvae.generation import Model
+from molvae.generation.model import Model
 from molvae.history import Evaluation, History, Proposal
 from molvae.randomness import child_seed
 from molvae.search.joint_training import jointly_trained

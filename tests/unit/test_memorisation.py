@@ -8,9 +8,9 @@ from drugs import SMILES
 from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
-from molvae import memorisation as module
 from molvae.chem import canonical
-from molvae.memorisation import memorisation, nearest_similarity
+from molvae.training import memorisation as module
+from molvae.training.memorisation import memorisation, nearest_similarity
 
 DRUGS = [canonical(s) for s in SMILES]
 

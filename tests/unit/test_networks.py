@@ -9,7 +9,7 @@ from torch import nn
 from molvae.errors import ConfigError
 from molvae.models.networks import DECODERS, ENCODERS, Attention, keep_rows, pool, positions, reversal
 from molvae.models.sequence_vae import MODELS
-from molvae.tokens import BOS, EOS, PAD
+from molvae.strings.tokens import BOS, EOS, PAD
 
 V, D = 20, 6
 SMALL = {"gru": {"embedding": 8, "hidden": 12}, "transformer": {"width": 16, "layers": 2, "heads": 2}}

@@ -12,8 +12,8 @@ from sklearn.covariance import LedoitWolf
 
 import molvae
 from molvae.errors import CheckpointError, ConfigError, DataError
-from molvae.generation import Model
-from molvae.tokens import BOS, EOS
+from molvae.generation.model import Model
+from molvae.strings.tokens import BOS, EOS
 from molvae.uses.likelihood import measure
 from molvae.uses.ood import METHODS, Detector, fit_detector, kth_distance, load_detector, p_values
 

@@ -8,10 +8,10 @@ import torch
 from drugs import SMILES
 
 from molvae.chem import canonical
-from molvae.dataset_building import prepare as make
-from molvae.dataset_files import Dataset
+from molvae.data.building import prepare as make
+from molvae.data.files import Dataset
 from molvae.errors import ConfigError, DataError, RunError
-from molvae.preparation import DataSettings, data_hash, describe, prepare
+from molvae.training.preparation import DataSettings, data_hash, describe, prepare
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from rdkit.Chem import Crippen, Descriptors
 from sklearn.metrics import r2_score, root_mean_squared_error
 
 from molvae.errors import ConfigError, DataError
-from molvae.generation import Model
+from molvae.generation.model import Model
 from molvae.uses.probing import Labelled, descriptors, probe, read_labelled, scores
 
 LOGP = [Crippen.MolLogP(Chem.MolFromSmiles(text)) for text in SMILES]

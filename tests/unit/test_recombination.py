@@ -6,10 +6,10 @@ from drugs import SMILES
 from rdkit import Chem
 
 from molvae.chem import canonical
-from molvae.datasets import tokenise
+from molvae.data.datasets import tokenise
+from molvae.data.recombination import SIZE_STEP, cut, recombine, tokens
 from molvae.errors import RunError
 from molvae.randomness import stream
-from molvae.recombination import SIZE_STEP, cut, recombine, tokens
 
 PAIRS = ["c1ccccc1CCN", "c1ccncc1CCO", "c1ccc(F)cc1CCS", "CCOc1ccccc1", "CCOc1ccncc1", "CC(C)Oc1ccc(Cl)cc1"]
 

@@ -14,7 +14,7 @@ from molvae.search.proposals.selfies_edits import (
     without_stereo,
     write_in_random_order,
 )
-from molvae.tokens import Vocabulary
+from molvae.strings.tokens import Vocabulary
 
 DRUGS = [
     "CC(=O)Oc1ccccc1C(=O)O",  # aspirin

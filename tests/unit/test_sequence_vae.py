@@ -8,7 +8,7 @@ from torch import nn
 
 from molvae.models.sequence_vae import MODELS, Batch, active_units
 from molvae.randomness import torch_stream
-from molvae.tokens import BOS, EOS, PAD
+from molvae.strings.tokens import BOS, EOS, PAD
 
 V, D = 9, 5
 IDS = torch.tensor([[BOS, 3, 4, 5, EOS], [BOS, 8, EOS, PAD, PAD], [BOS, 6, 7, EOS, PAD]])

@@ -7,9 +7,9 @@ import pandas
 import pytest
 from rdkit import Chem
 
+from molvae.data.sniffing import sniff
+from molvae.data.tables import read_rows, write_table
 from molvae.errors import ConfigError, DataError
-from molvae.sniffing import sniff
-from molvae.tables import read_rows, write_table
 
 DRUGS = ["CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "CC(C)Cc1ccc(C(C)C(=O)O)cc1"]
 

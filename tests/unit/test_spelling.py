@@ -11,8 +11,8 @@ from rdkit import Chem
 
 from molvae.chem import canonical
 from molvae.errors import ConfigError
-from molvae.spelling import from_marks, selfies_symbols, to_marks
-from molvae.tokens import BOS, EOS, Vocabulary, split
+from molvae.strings.spelling import from_marks, selfies_symbols, to_marks
+from molvae.strings.tokens import BOS, EOS, Vocabulary, split
 
 BY_HAND = {
     "[C][=Branch1][C][=O][O]": "[C][=(][=O][)][O]",  # acetic acid's end: a branch of one symbol ([C] is digit 0)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from molvae.data.splits import TEST, TRAIN, UNUSED, VALIDATION, GivenSplit, random_split, scaffold_split
 from molvae.errors import ConfigError, DataError
-from molvae.splits import TEST, TRAIN, UNUSED, VALIDATION, GivenSplit, random_split, scaffold_split
 
 
 def test_random_shares_are_exact_and_depend_on_the_seed() -> None:

@@ -8,8 +8,8 @@ import pandas
 import pytest
 from rdkit import Chem
 
+from molvae.data.tables import read_molecules, write_table
 from molvae.errors import ConfigError, DataError, RunError
-from molvae.tables import read_molecules, write_table
 
 SMILES = ["C[C@H](N)C(=O)O", "F/C=C/F", "C[NH+](C)C", "c1ccc2[nH]ccc2c1"]
 TABLE = {

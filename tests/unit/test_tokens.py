@@ -15,7 +15,7 @@ from rdkit import Chem
 
 from molvae.chem import canonical
 from molvae.errors import CheckpointError
-from molvae.tokens import BOS, CUT, EOS, MAX_LENGTH, PAD, SPECIALS, Vocabulary, constraint_table, split
+from molvae.strings.tokens import BOS, CUT, EOS, MAX_LENGTH, PAD, SPECIALS, Vocabulary, constraint_table, split
 
 HYPERVALENT = selfies.get_preset_constraints("hypervalent")
 

@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from training_program import SETTINGS, build
 
-from molvae.datasets import TokenTable, tokenise
+from molvae.data.datasets import TokenTable, tokenise
 from molvae.errors import CheckpointError, CollapsedModel, ConfigError, DivergedModel
-from molvae.experiment import health
 from molvae.files import EventLog
 from molvae.models.sequence_vae import MODELS
 from molvae.randomness import child_seed, torch_stream
-from molvae.training import (
+from molvae.training.experiment import health
+from molvae.training.loop import (
     Examples,
     TrainSettings,
     TrainState,
@@ -31,7 +31,7 @@ from molvae.training import (
     held_out_score,
     uninterrupted,
 )
-from molvae.training_record import CollapseWatch, Record
+from molvae.training.record import CollapseWatch, Record
 
 TESTS = Path(__file__).parents[1]
 
@@ -340,7 +340,7 @@ def test_what_is_watched_is_what_is_trained():
 
 
 def test_a_collapse_is_told_early_and_once(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("molvae.training.QUIET_STEPS", 10)
+    monkeypatch.setattr("molvae.training.loop.QUIET_STEPS", 10)
     model, examples = build()
     losses = model.losses
 
@@ -376,7 +376,7 @@ def test_a_collapsed_model_is_told_at_the_end(tmp_path, every):
 
 
 def test_a_model_without_information_in_z_really_collapses(tmp_path, monkeypatch):
-    monkeypatch.setattr("molvae.experiment.PRIOR_SAMPLES", 20)
+    monkeypatch.setattr("molvae.training.experiment.PRIOR_SAMPLES", 20)
     data = tokenise(["C" * n + "O" for n in range(1, 21)], words=0)
     torch.manual_seed(0)
     small = {"hidden": 12, "embedding": 6}

@@ -14,13 +14,13 @@ import torch
 from distributed_program import PLAN, build, run
 from safetensors.torch import load_file
 
-from molvae.distributed import Group, local_device, process_group
 from molvae.errors import RunError
 from molvae.files import EventLog
 from molvae.models.sequence_vae import MODELS, Batch
 from molvae.randomness import torch_stream
-from molvae.training import fit
-from molvae.training_step import Passes, out_of_memory
+from molvae.training.distributed import Group, local_device, process_group
+from molvae.training.loop import fit
+from molvae.training.step import Passes, out_of_memory
 
 TESTS = Path(__file__).parents[1]
 

@@ -13,7 +13,7 @@ from molvae.models.ladder_vae import kl_normals
 from molvae.models.sequence_vae import MODELS, Batch, SequenceVAE
 from molvae.models.tc_vae import total_correlation
 from molvae.randomness import torch_stream
-from molvae.tokens import BOS, EOS, PAD
+from molvae.strings.tokens import BOS, EOS, PAD
 
 V = 9
 IDS = torch.tensor([[BOS, 3, 4, 5, EOS], [BOS, 8, EOS, PAD, PAD], [BOS, 6, 7, EOS, PAD]])

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from molvae.words import FEW, learn_words
+from molvae.strings.words import FEW, learn_words
 
 
 def plain_words(strings, n):
@@ -53,7 +53,7 @@ def test_the_papers_example():
 @pytest.mark.parametrize("alphabet", ["ab", "abcdef"])
 @pytest.mark.parametrize("few", [0, FEW])
 def test_equals_a_plain_implementation(seed, alphabet, few, monkeypatch):
-    monkeypatch.setattr("molvae.words.FEW", few)  # 0: pairs are sorted, as in large vocabularies
+    monkeypatch.setattr("molvae.strings.words.FEW", few)  # 0: pairs are sorted, as in large vocabularies
     draw = np.random.default_rng(seed)
     strings = [draw.choice(list(alphabet), draw.integers(1, 15)).tolist() for _ in range(40)]
     assert learn_words(strings, 40) == plain_words(strings, 40)

@@ -6,7 +6,7 @@ from drugs import SMILES
 from rdkit import Chem
 
 from molvae.chem import parse, random_smiles
-from molvae.writing import to_selfies
+from molvae.strings.writing import to_selfies
 
 CONSTRAINTS = selfies.get_preset_constraints("default")
 

@@ -23,7 +23,7 @@ from molvae.search.proposals.base import PROPOSALS, ProposalSource
 from molvae.search.proposals.editable import finish
 from molvae.search.proposals.graph_edits import MAX_ATOMS
 from molvae.search.space import SearchSpace
-from molvae.tokens import Vocabulary, constraint_table
+from molvae.strings.tokens import Vocabulary, constraint_table
 
 _ORDERS = 5  # ways a parent is written; encoding costs more than editing
 _TRIES_PER_CHILD = 20  # strings written for each child wanted before fewer are returned

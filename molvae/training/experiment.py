@@ -12,25 +12,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from molvae import fine_tuning, recombination
 from molvae.checkpoint import Checkpoint, find, molecule_hashes, save
 from molvae.chem import parse, ring_systems
 from molvae.config import Table, check_keys, settings, write_toml
-from molvae.datasets import TokenTable, tokenise
-from molvae.derivation import derive_strings
-from molvae.distributed import Group, local_device, process_group
+from molvae.data import recombination
+from molvae.data.datasets import TokenTable, tokenise
+from molvae.data.derivation import derive_strings
 from molvae.errors import ConfigError, DataError
-from molvae.examples import Examples, with_extra
 from molvae.files import file_hash, writable_folder
-from molvae.generation import Model, load, pick_device
+from molvae.generation.model import Model, load, pick_device
 from molvae.models.decoding import strings, write
 from molvae.models.priors.base import PRIORS
 from molvae.models.sequence_vae import MODELS, SequenceVAE, active_units
-from molvae.preparation import RANDOMISED, Data, DataSettings, Prepared, data_hash, describe, left_out, prepare
 from molvae.randomness import stream, torch_stream
-from molvae.tokens import PAD, Vocabulary
-from molvae.training import Heard, Progress, TrainSettings, fit
-from molvae.training_settings import FineTuneSettings
+from molvae.strings.tokens import PAD, Vocabulary
+from molvae.training import fine_tuning
+from molvae.training.distributed import Group, local_device, process_group
+from molvae.training.examples import Examples, with_extra
+from molvae.training.loop import Heard, Progress, TrainSettings, fit
+from molvae.training.preparation import RANDOMISED, Data, DataSettings, Prepared, data_hash, describe, left_out, prepare
+from molvae.training.settings import FineTuneSettings
 
 log = logging.getLogger(__name__)
 

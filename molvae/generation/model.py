@@ -13,22 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from molvae import exploration
 from molvae.checkpoint import Checkpoint, find, molecule_hashes
 from molvae.checkpoint import load as load_checkpoint
-from molvae.conditioning import check_guidance, standardise
-from molvae.datasets import TokenTable
-from molvae.derivation import derive_strings, encode_strings
+from molvae.data.datasets import TokenTable
+from molvae.data.derivation import derive_strings, encode_strings
 from molvae.errors import ConfigError, nearest
-from molvae.exploration import Neighbour, Waypoint
 from molvae.files import file_hash
-from molvae.grammar import Grammar
+from molvae.generation import exploration
+from molvae.generation.conditioning import check_guidance, standardise
+from molvae.generation.exploration import Neighbour, Waypoint
 from molvae.models.consistent import write_consistent
 from molvae.models.decoding import strings, write
 from molvae.models.sequence_vae import SequenceVAE
 from molvae.processes import begin_worker
 from molvae.randomness import child_seed, torch_stream
-from molvae.tokens import EOS, PAD, Decoded
+from molvae.strings.grammar import Grammar
+from molvae.strings.tokens import EOS, PAD, Decoded
 
 BATCH = 512
 ENCODE_BLOCK = 16 * BATCH  # molecules sorted by length together, so that little is padding

@@ -21,12 +21,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from molvae.chem import parse
-from molvae.datasets import CHUNK, TokenTable, tokenise
+from molvae.data.datasets import CHUNK, TokenTable, tokenise
 from molvae.errors import RunError
 from molvae.files import atomic_path
 from molvae.processes import in_processes
 from molvae.randomness import stream
-from molvae.tokens import Vocabulary
+from molvae.strings.tokens import Vocabulary
 
 SMALLEST_HALF = 3  # heavy atoms
 SIZE_STEP = 3  # halves whose sizes fall in the same class of this width may replace each other

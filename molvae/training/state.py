@@ -15,7 +15,7 @@ from torch import Tensor
 from molvae.errors import CheckpointError
 from molvae.files import atomic_path
 from molvae.models.sequence_vae import SequenceVAE
-from molvae.training_settings import TrainSettings
+from molvae.training.settings import TrainSettings
 
 
 class TrainState:

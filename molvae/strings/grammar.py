@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from selfies.grammar_rules import process_atom_symbol
 
-from molvae.spelling import END, MARKED, OPEN
-from molvae.tokens import EOS, SYMBOL, Vocabulary, constraint_table
+from molvae.strings.spelling import END, MARKED, OPEN
+from molvae.strings.tokens import EOS, SYMBOL, Vocabulary, constraint_table
 
 _ORDERS = {"=": 2, "#": 3}
 _BONDED = re.compile(r"\[[-=#/\\]")

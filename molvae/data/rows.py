@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from molvae.dataset_files import RowGroups
-from molvae.derivation import Standard, Standardised, Written, encode_rows, write_rows
+from molvae.data.derivation import Standard, Standardised, Written, encode_rows, write_rows
+from molvae.data.files import RowGroups
+from molvae.data.splits import PARTS, TRAIN, UNUSED, GivenSplit
+from molvae.data.tables import Layout, Row, read_rows
 from molvae.errors import DataError
 from molvae.processes import Pool
-from molvae.splits import PARTS, TRAIN, UNUSED, GivenSplit
-from molvae.tables import Layout, Row, read_rows
 
 CHUNK = 500  # rows a job: half a second of work, so that Ctrl-C is quick
 SPILLED = 16_384  # rows a row group of the temporary file

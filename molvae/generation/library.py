@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from molvae.candidates import Candidate, Plan, examine, examine_share, prepare, read_filters
 from molvae.chem import PROPERTIES, property_named
-from molvae.conditioning import Achieved, achieved
+from molvae.data.tables import write_table
 from molvae.errors import ConfigError
+from molvae.generation.candidates import Candidate, Plan, examine, examine_share, prepare, read_filters
+from molvae.generation.conditioning import Achieved, achieved
 from molvae.processes import begin_yielding_worker
 from molvae.randomness import child_seed
-from molvae.tables import write_table
 
 if TYPE_CHECKING:
     import pandas
 
-    from molvae.generation import Model
+    from molvae.generation.model import Model
 
 DEFAULT_PROPERTIES = ("QED", "logP", "SA", "MW", "TPSA", "HBD", "HBA", "rings", "rotatable_bonds")
 
@@ -163,7 +163,7 @@ def generate(
     wanted = read_filters(filters)
     with _started(workers, properties) as pool:
         if isinstance(model, str | os.PathLike):
-            from molvae.generation import load  # torch: while the workers load RDKit
+            from molvae.generation.model import load  # torch: while the workers load RDKit
 
             model = load(model)
         if asked:

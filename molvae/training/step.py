@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from molvae.distributed import Group
 from molvae.errors import RunError
 from molvae.models.precision import autocast
 from molvae.models.sequence_vae import Batch, SequenceVAE
 from molvae.randomness import child_seed, torch_stream
-from molvae.training_settings import TrainSettings
+from molvae.training.distributed import Group
+from molvae.training.settings import TrainSettings
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from molvae.errors import DataError
 from molvae.files import file_hash
-from molvae.tokens import Vocabulary
+from molvae.strings.tokens import Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow

@@ -25,9 +25,9 @@ import selfies
 from molvae.chem import Mol, canonical, canonical_forms
 from molvae.errors import CheckpointError, ConfigError
 from molvae.files import write_json
-from molvae.spelling import SPELLINGS, from_marks, selfies_symbols, to_marks
-from molvae.words import learn_words
-from molvae.writing import to_selfies
+from molvae.strings.spelling import SPELLINGS, from_marks, selfies_symbols, to_marks
+from molvae.strings.words import learn_words
+from molvae.strings.writing import to_selfies
 
 PAD, BOS, EOS = 0, 1, 2
 SPECIALS = ("<pad>", "<bos>", "<eos>")
@@ -115,7 +115,7 @@ class Vocabulary:
     """Tokens <-> ids under one SELFIES constraint table. A token is a symbol, or a word of several symbols.
 
     spelling: "selfies" if the symbols are those of SELFIES, "marks" if branches end and rings begin with a symbol of their
-    own, in place of counts (see `molvae.spelling`). Strings that go in and come out are SELFIES in both cases.
+    own, in place of counts (see `molvae.strings.spelling`). Strings that go in and come out are SELFIES in both cases.
     Ids 0, 1 and 2 are padding, begin and end; the tokens follow in the order given. There is no "unknown" id: a molecule
     with a symbol outside the vocabulary is rejected with the symbol's name.
     """

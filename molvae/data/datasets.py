@@ -15,10 +15,10 @@ from itertools import chain
 import numpy as np
 import torch
 
-from molvae.derivation import write_randomised, write_strings
+from molvae.data.derivation import write_randomised, write_strings
+from molvae.data.tables import read_molecules
 from molvae.processes import in_processes
-from molvae.tables import read_molecules
-from molvae.tokens import BOS, EOS, PAD, Vocabulary
+from molvae.strings.tokens import BOS, EOS, PAD, Vocabulary
 
 CHUNK = 2000
 
@@ -130,7 +130,7 @@ def tokenise(
     progress: Callable[[int, int], None] | None = None,
 ) -> Tokenised:
     """Canonicalise and tokenise molecules. With no vocabulary, one is built from all symbols that occur and `words` words,
-    in the given spelling (`molvae.spelling`).
+    in the given spelling (`molvae.strings.spelling`).
 
     randomised: how many randomised writings of each molecule to add for the encoder, drawn from `seed`. Where a given
     vocabulary cannot say one, the canonical writing takes its place.

@@ -23,14 +23,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from molvae.chem import canonical, property_named
-from molvae.dataset_files import Dataset, is_dataset, open_dataset
-from molvae.datasets import CHUNK, Tokenised, TokenTable, randomised_sources, read_smiles, tokenise
-from molvae.derivation import measure_properties
+from molvae.data.datasets import CHUNK, Tokenised, TokenTable, randomised_sources, read_smiles, tokenise
+from molvae.data.derivation import measure_properties
+from molvae.data.files import Dataset, is_dataset, open_dataset
 from molvae.errors import ConfigError, DataError, RunError
 from molvae.files import atomic_path, file_hash, write_json, write_text
 from molvae.processes import in_processes
-from molvae.spelling import SPELLINGS
-from molvae.tokens import LARGEST_VOCABULARY, Vocabulary
+from molvae.strings.spelling import SPELLINGS
+from molvae.strings.tokens import LARGEST_VOCABULARY, Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ class DataSettings:
 
     words: SELFIES words learned by byte-pair encoding.
     spelling: "marks", in which branches end and rings begin with a symbol of their own, or "selfies", in which they are
-    counted (`molvae.spelling`).
-    recombined: at most how many new molecules to make of halves of each given one (`molvae.recombination`). The autoencoder
-    learns to copy them too, and the language model does not learn to write them.
+    counted (`molvae.strings.spelling`).
+    recombined: at most how many new molecules to make of halves of each given one (`molvae.data.recombination`). The
+    autoencoder learns to copy them too, and the language model does not learn to write them.
     properties: names of molvae.chem.PROPERTIES that heads learn to predict from the latent, and that a `cvae` can be asked
     for.
     randomise: the encoder reads a randomised SMILES half the time; the decoder always writes the canonical one

@@ -23,18 +23,18 @@ from torch import Tensor, nn
 
 from molvae.checkpoint import Checkpoint
 from molvae.config import Table
-from molvae.datasets import tokenise
-from molvae.derivation import derive_strings
+from molvae.data.datasets import tokenise
+from molvae.data.derivation import derive_strings
 from molvae.errors import CheckpointError, ConfigError, DataError, RunError
 from molvae.files import write_json, write_text
-from molvae.generation import Model
-from molvae.memorisation import memorisation, nearest_similarity
+from molvae.generation.model import Model
 from molvae.models.decoding import strings, write
 from molvae.models.sequence_vae import SequenceVAE
-from molvae.preparation import RANDOMISED, Prepared
 from molvae.randomness import child_seed, torch_stream
-from molvae.tokens import SPECIALS, Decoded, Vocabulary
-from molvae.training_settings import FineTuneSettings
+from molvae.strings.tokens import SPECIALS, Decoded, Vocabulary
+from molvae.training.memorisation import memorisation, nearest_similarity
+from molvae.training.preparation import RANDOMISED, Prepared
+from molvae.training.settings import FineTuneSettings
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from molvae.chem import canonical, first_writing, parse, random_smiles, scaffold, stable_form, standard_molecule
 from molvae.chem.properties import property_named
+from molvae.data.tables import block_smiles
 from molvae.randomness import child_seed
-from molvae.tables import block_smiles
-from molvae.tokens import Decoded, Vocabulary, spell
+from molvae.strings.tokens import Decoded, Vocabulary, spell
 
 Job = tuple[Vocabulary, Sequence[str]]
 Key = Literal["smiles", "inchikey"]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from molvae.datasets import TokenTable, length_batches
+from molvae.data.datasets import TokenTable, length_batches
 from molvae.models.sequence_vae import Batch
 from molvae.randomness import torch_stream
-from molvae.training_settings import TrainSettings
+from molvae.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from selfies.constants import AROMATIC_VALENCES, ELEMENTS
 from selfies.utils.matching_utils import find_perfect_matching
 
-from molvae.spelling import counted
+from molvae.strings.spelling import counted
 
 _TOKEN = re.compile(r"([-=#/\\]?)(?:(\[[^\]]*\]|Br|Cl|[BCNOPSFIbcnops])|(%\d\d|\d))|([()])")
 _BRACKET_ATOM = re.compile(r"\[(\d*)([A-Z][a-z]?|n)(@{0,2})(?:H(\d?))?(\++|-+|[+-]\d+)?\]")

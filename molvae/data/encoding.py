@@ -17,14 +17,14 @@ import pyarrow
 from pyarrow import parquet
 
 from molvae.chem import PROPERTIES
-from molvae.dataset_files import RowGroups
-from molvae.derivation import Segmented, measure_properties, segment_rows
+from molvae.data.derivation import Segmented, measure_properties, segment_rows
+from molvae.data.files import RowGroups
+from molvae.data.splits import PARTS, TRAIN
 from molvae.errors import ConfigError
 from molvae.processes import Pool
 from molvae.randomness import stream
-from molvae.splits import PARTS, TRAIN
-from molvae.tokens import LARGEST_VOCABULARY, MAX_LENGTH, Vocabulary, spell
-from molvae.words import SAMPLE, learn_words
+from molvae.strings.tokens import LARGEST_VOCABULARY, MAX_LENGTH, Vocabulary, spell
+from molvae.strings.words import SAMPLE, learn_words
 
 GROUP = 65_536  # rows of a Parquet row group
 SEGMENTED = 2000  # rows a job

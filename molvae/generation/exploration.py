@@ -15,7 +15,7 @@ import numpy as np
 from molvae.chem import canonical, parse, sparse_counts, tanimoto
 from molvae.errors import ConfigError, InvalidMolecule, nearest
 from molvae.randomness import stream
-from molvae.tokens import Decoded
+from molvae.strings.tokens import Decoded
 
 MODES = ("linear", "spherical")
 _SCALES = tuple(0.05 * 1.5**k for k in range(12))  # noise that is tried for a wanted similarity: 0.05 to 4.3

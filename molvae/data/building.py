@@ -23,18 +23,18 @@ from typing import Literal
 import numpy as np
 
 import molvae
-from molvae.dataset_encoding import learn_vocabulary, write_tokens
-from molvae.dataset_files import CARD, FORMAT, MOLECULES, REJECTED, VOCABULARY, Dataset, open_dataset
-from molvae.dataset_rows import FirstPass, Source, standardise_sources
-from molvae.derivation import Standard
+from molvae.data.derivation import Standard
+from molvae.data.encoding import learn_vocabulary, write_tokens
+from molvae.data.files import CARD, FORMAT, MOLECULES, REJECTED, VOCABULARY, Dataset, open_dataset
+from molvae.data.rows import FirstPass, Source, standardise_sources
+from molvae.data.sniffing import sniff
+from molvae.data.splits import TEST, TRAIN, VALIDATION, GivenSplit, random_split, scaffold_split
+from molvae.data.tables import reading
 from molvae.errors import ConfigError, DataError, RunError, nearest
 from molvae.files import atomic_path, file_hash, writable_folder, write_json
 from molvae.processes import Pool
-from molvae.sniffing import sniff
-from molvae.spelling import SPELLINGS
-from molvae.splits import TEST, TRAIN, VALIDATION, GivenSplit, random_split, scaffold_split
-from molvae.tables import reading
-from molvae.tokens import LARGEST_VOCABULARY
+from molvae.strings.spelling import SPELLINGS
+from molvae.strings.tokens import LARGEST_VOCABULARY
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class PrepareSettings:
     validation, test: shares of the molecules that a random or scaffold split keeps for these parts, or files that are them.
     dedup: "smiles" (canonical isomeric), "inchikey" or "none".  stereo: "keep" or "drop".
     neutralise, tautomer: see `chem.standardise`; the largest fragment is always taken.
-    words: SELFIES words learned by byte-pair encoding, on the training part alone.  spelling: see `molvae.spelling`.
+    words: SELFIES words learned by byte-pair encoding, on the training part alone.  spelling: see `molvae.strings.spelling`.
     """
 
     split: str = "random"

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from molvae.chem import parse
+from molvae.data.tables import Layout, Row, format_of, id_column, no_column, opened, parquet_columns, read_rows, reading
 from molvae.errors import ConfigError, DataError
-from molvae.tables import Layout, Row, format_of, id_column, no_column, opened, parquet_columns, read_rows, reading
 
 SAMPLED = 1000  # lines that show the separator
 PARSED = 200  # rows whose cells are parsed

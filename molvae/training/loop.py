@@ -18,17 +18,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from molvae.distributed import Group
 from molvae.errors import CollapsedModel, ConfigError, DivergedModel
-from molvae.examples import Examples, batches_from
-from molvae.hardware import Meter, training_flops
 from molvae.models.precision import autocast
 from molvae.models.sequence_vae import SequenceVAE
 from molvae.randomness import torch_stream
-from molvae.training_record import CollapseWatch, Record
-from molvae.training_settings import TrainSettings
-from molvae.training_state import TrainState
-from molvae.training_step import Passes
+from molvae.training.distributed import Group
+from molvae.training.examples import Examples, batches_from
+from molvae.training.hardware import Meter, training_flops
+from molvae.training.record import CollapseWatch, Record
+from molvae.training.settings import TrainSettings
+from molvae.training.state import TrainState
+from molvae.training.step import Passes
 
 MIN_ACTIVE_UNITS = 2
 QUIET_STEPS = 200  # before these, a low rate is no cause for alarm

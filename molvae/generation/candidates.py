@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from molvae.chem import ALERT_CATALOGUES, Mol, alerts, parse, problems, property_named
 from molvae.errors import ConfigError, nearest
-from molvae.tokens import Decoded, Vocabulary
+from molvae.strings.tokens import Decoded, Vocabulary
 
 FILTER_NAMES = ("sane", "alerts", *ALERT_CATALOGUES)
 
