@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from molvae.errors import ConfigError, MolvaeError
-from molvae.oracles.base import Direction, Measurement, Oracle, Spec, call_syntax, error_text, resolve
+from molvae.oracles.base import Direction, Measurement, Oracle, call_syntax, error_text
 from molvae.oracles.modifiers import IDENTITY, Modifier, build_modifier, describe_modifier
 from molvae.oracles.probe import measured
+from molvae.oracles.specs import Spec, resolve
 
 logger = logging.getLogger(__name__)
 

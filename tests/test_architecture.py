@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,15 @@ def test_the_check_sees_a_wrong_import(tmp_path: Path, monkeypatch: pytest.Monke
     planted.write_text("def f():\n    from molvae.search.run import optimize\n")
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
     assert misplaced(planted) == [f"{planted}:2: oracles must not import molvae.search.run"]
+
+
+def test_no_two_files_import_each_other() -> None:
+    modules = {".".join(("molvae", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in FILES}
+    graph = {
+        name: {target for _, target in imports(path) if target in modules and target != name}
+        for name, path in modules.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the files
 
 
 HEAVY = {"torch", "rdkit", "pandas", "numpy", "scipy", "pyarrow", "matplotlib", "botorch", "gpytorch", "selfies", "jinja2"}
