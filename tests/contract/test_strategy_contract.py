@@ -190,6 +190,19 @@ def test_evolution_has_its_share_of_the_late_calls_of_the_default_search(evolved
         assert kinds != {True} or len(evaluations) <= 10
 
 
+@pytest.mark.parametrize(("n_start", "share"), [(3, 0.5), (20, 0.0)])
+def test_evolution_begins_at_once_where_there_are_few_start_molecules(n_start: int, share: float) -> None:
+    start = tuple(sorted(run("random", 0).known))[:n_start]
+    strategy = STRATEGIES.build("default", {"children": 40}, SearchSpace(FakeModel(), start=start, seed=0))
+    history = History()
+    while len(history) < 80:
+        n = strategy.batch_size(len(history))
+        asked = strategy.propose(history, n, child_seed(0, "round", history.n_rounds))
+        history.append_round(measured(history, asked))
+    assert history.sources[:n_start] == ["start"] * n_start
+    assert history.sources[n_start:].count("evolution") / (len(history) - n_start) == pytest.approx(share, abs=0.1)
+
+
 def test_a_share_of_evolution_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(MolvaeError, match=r"evolved is 1\.0; give a share"):
         STRATEGIES.build("default", {"evolved": 1.0}, SearchSpace(FakeModel(), seed=0))

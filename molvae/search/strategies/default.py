@@ -2,8 +2,9 @@
 
 Each round: fit the surrogate (`surrogate.py`), draw parents from the history by rank, breed a pool for a few generations in
 which the children of highest upper confidence bound become the parents of the next, and measure a diversified batch from
-the pool. Once a thousand molecules are known, every other call goes to a child of the best that no surrogate has judged:
-small rounds of a genetic algorithm on the same history go where the surrogate sees nothing, and it learns from them.
+the pool. Where the surrogate knows too little or is too sure, after the first few start molecules and once a thousand
+molecules are known, every other call goes to a child of the best that it has not judged: small rounds of a genetic algorithm
+on the same history go where the surrogate sees nothing, and it learns from them.
 
 The surrogate and its use follow Tripp & Hernandez-Lobato (arXiv:2406.07709); that a generative model proposes and a
 structural surrogate chooses follows COWBOYS (Moss et al., ICML 2025). Everything that looks like state (credit of the
@@ -50,7 +51,9 @@ class Default(Strategy):
     first_batch, batch: molecules a round at the start, and from `ramp` calls on.  ramp: calls over which the batch grows.
     late, growth: calls beyond which the batch grows with every call, by that much: a round of the surrogate costs the same
         at any time, and a long search must not need too many.
-    evolved: share of the calls beyond `late` that the genetic algorithm (`strategies.genetic`) has for children of the best.
+    evolved: share of the calls beyond `late` that the genetic algorithm (`strategies.genetic`) has for children of the best;
+        of all calls if there are start molecules, but fewer than `initial`: a surrogate that knows three leads sees little
+        beside their nearest analogues.
     sources: proposal sources, names of `molvae.search.proposals`, with settings in brackets if need be.
     generations, children: generations of the pool in each round, and children made in each.
     parents, survivors: molecules of the history, and of the pool, that may have children.
@@ -94,6 +97,7 @@ class Default(Strategy):
             raise ConfigError(f"strategy setting evolved is {evolved}; give a share of the calls, 0 or more and below 1.")
         self.first_batch, self.ramp, self.growth = first_batch, ramp, growth
         self.late, self.evolved, self._evolution = late, evolved, GeneticAlgorithm(space)
+        self._judged = len(space.start) if 0 < len(space.start) < initial else late  # calls that are all the surrogate's
         self.refits = Refits(space, sources, refit, refit_steps, refit_rate)
         self.generations, self.children = generations, children
         self.parents, self.survivors, self.immigrants = parents, survivors, immigrants
@@ -109,7 +113,7 @@ class Default(Strategy):
         return max(1, round(grown + self.growth * max(0, n_calls - self.late)))
 
     def choose(self, history: History, n: int, seed: int) -> list[Proposal]:
-        if self.evolved and len(history) > self.late:
+        if self.evolved and len(history) > self._judged:
             if owed := self._owed(history):
                 children = self._evolution.choose(history, min(n, owed, self._evolution.batch), seed)
                 return [replace(child, source=EVOLUTION) for child in children]
@@ -130,12 +134,12 @@ class Default(Strategy):
         return [shortlist[i] if keeps_z else replace(shortlist[i], z=None) for i in chosen]
 
     def _owed(self, history: History) -> int:
-        """Calls that evolution is behind its share of the late ones; none after a round that brought nothing new."""
+        """Calls that evolution is behind its share, those before it aside; none after a round that brought nothing new."""
         if history.evaluations[-1].round < history.n_rounds - 1:
             return 0
-        late = history.sources[self.late :]
-        had = late.count(EVOLUTION)
-        return max(0, round((len(late) - had) * self.evolved / (1.0 - self.evolved)) - had)
+        shared = history.sources[self._judged :]
+        had = shared.count(EVOLUTION)
+        return max(0, round((len(shared) - had) * self.evolved / (1.0 - self.evolved)) - had)
 
     def _fit(self, history: History) -> None:
         shift, scale = score_units(history.scores)
