@@ -33,7 +33,7 @@ class Run:
 
     folder: its run directory.  task: a registered oracle, maximised.  budget: oracle calls.  settings: of the strategy.
     model: name or path of a trained model.  script: what asked for it, for the record.  target, target_count: it ends early
-    when so many molecules have at least this score.
+    when so many molecules have at least this score.  start: SMILES to start from; none to start from the prior.
     """
 
     folder: Path
@@ -46,6 +46,7 @@ class Run:
     script: str = "benchmark"
     target: float | None = None
     target_count: int = 1
+    start: tuple[str, ...] = ()
 
     @property
     def is_done(self) -> bool:
@@ -77,6 +78,7 @@ def perform(run: Run, heard: Callable[[int], None] | None = None) -> None:
     result = optimize(
         run.task,
         budget=run.budget,
+        start=run.start or None,
         strategy=run.strategy,
         settings=run.settings,
         model=run.model,
