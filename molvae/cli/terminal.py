@@ -34,8 +34,7 @@ class Verbs(TyperGroup):
             say("molvae: stopped by Ctrl-C.")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            # Whoever read our output has seen enough (`| head`). Python must not complain again when it flushes.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()  # whoever read it has seen enough (`| head`)
             raise typer.Exit(MISTAKE) from None
         except sqlite3.OperationalError as error:
             say(f"molvae: cannot write the run's ledger: {error}. Free some space or choose another place with -o.")
@@ -43,9 +42,16 @@ class Verbs(TyperGroup):
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EPERM):
                 raise
+            if not error.filename:
+                _drop_output()
             where = f" {error.filename}" if error.filename else ""
             say(f"molvae: cannot write{where}: {error.strerror}. Free some space or choose another place.")
             raise typer.Exit(MISTAKE) from error
+
+
+def _drop_output() -> None:
+    """Forget what standard output still holds, or Python would try to write it once more at the end, and complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def exit_code(error: MolvaeError) -> int:

@@ -223,10 +223,13 @@ def test_a_mistake_is_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(("redirection", "sentence"), [("> /dev/full", "No space left on device"), ("| head -1", "")])
-def test_output_that_cannot_be_written_is_no_traceback(tmp_path: Path, redirection: str, sentence: str) -> None:
+def test_output_that_cannot_be_written_is_no_traceback(
+    tmp_path: Path, redirection: str, sentence: str, unbuffered: str
+) -> None:
     command = f"set -o pipefail; {sys.executable} -m molvae oracle list {redirection}"
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": unbuffered}
     done = subprocess.run(
         ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
