@@ -137,7 +137,7 @@ def reconstruct(
     molecules = read_molecules(data, smiles_col)
     loaded = load_model(model, len(molecules))
     reasons = loaded.explain(molecules.smiles)
-    rows = loaded.reconstruct(molecules.smiles, **({} if beams is None else {"beams": beams}))
+    rows = loaded.reconstruct(molecules.smiles, beams=beams)
     exact = [d is not None and d.smiles == canonical(s) for s, d in zip(molecules.smiles, rows, strict=True)]
     write_columns(
         out,

@@ -317,9 +317,14 @@ class Model:
     # -- what latents are for
 
     def reconstruct(
-        self, smiles: Sequence[str], *, sample: bool = False, seed: int = 0, beams: int = RECONSTRUCTION_BEAMS
+        self, smiles: Sequence[str], *, sample: bool = False, seed: int = 0, beams: int | None = None
     ) -> list[Decoded | None]:
-        """Encode and decode, with `beams` or, if they are 0, greedily; None where a molecule cannot be encoded."""
+        """Encode and decode; None where a molecule cannot be encoded.
+
+        beams: as in `decode`; None is 16, or 0 (greedy) under a condition, which asks for other molecules than z's own.
+        """
+        if beams is None:
+            beams = RECONSTRUCTION_BEAMS if self._condition is None else 0
         z = self.encode(smiles, sample=sample, seed=seed)
         known = np.flatnonzero(~np.isnan(z[:, 0]))
         results: list[Decoded | None] = [None] * len(z)

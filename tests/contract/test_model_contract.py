@@ -13,6 +13,7 @@ from torch import nn
 
 from molvae.checkpoint import Checkpoint, load, save
 from molvae.data.datasets import tokenise
+from molvae.models.consistent import EXACT, log_posterior, write_consistent
 from molvae.models.decoding import strings, write
 from molvae.models.networks import DECODERS, ENCODERS
 from molvae.models.sequence_vae import MODELS, Batch
@@ -96,6 +97,22 @@ def test_writing_step_by_step_equals_teacher_forcing(trained, data):
         for t in range(ids.shape[1]):
             step, state = model.decoder.step(ids[:, t], state)
             torch.testing.assert_close(step, logits[:, t], rtol=1e-3, atol=1e-3)
+
+
+def test_beams_leave_strings_that_are_a_latent_s_own_and_better_the_others(trained, data):
+    _, model = trained
+    model.eval()
+    with torch.no_grad():
+        means = model.encode(data.table.batch(torch.arange(0, 64, 4)))
+    # On the way to the next molecule's mean: where some greedy strings are the latent's own, and others are not.
+    z = torch.cat([torch.lerp(means, means.roll(1, 0), weight) for weight in (0.0, 0.2, 0.4)])
+    greedy, chosen = write(model, z), write_consistent(model, z, 4)
+    before, distance = log_posterior(model, greedy, z)
+    after, _ = log_posterior(model, chosen, z)
+    own = distance <= EXACT
+    assert torch.equal(chosen[own], greedy[own])
+    assert bool((after >= before - 1e-3 * before.abs()).all())
+    assert bool((after > before + 1e-3 * before.abs()).any()), "of so many strings some can be bettered"
 
 
 def test_a_saved_model_is_the_same_model(trained, data, tmp_path):

@@ -76,6 +76,8 @@ def test_in_python(run: Path) -> None:
     assert [d.smiles for d in heavy.sample(20, seed=3, condition={"MW": 250.0})] == [d.smiles for d in asked]
     with pytest.raises(ConfigError, match="beams look for a latent's own string"):
         heavy.decode(np.zeros((1, 8)), beams=4)
+    given = [d.smiles for d in free if d.faithful and d.smiles]
+    assert heavy.reconstruct(given) == heavy.decode(heavy.encode(given)), "greedy, unless told otherwise"
 
 
 def test_training_says_what_a_condition_tells(run: Path) -> None:
