@@ -9,6 +9,7 @@ from itertools import product
 import pytest
 import torch
 from drugs import SMILES
+from pretended_device import pretended_device
 from torch import nn
 
 from molvae.checkpoint import Checkpoint, load, save
@@ -141,6 +142,18 @@ def test_its_own_prior_decodes_to_strings_of_its_vocabulary(trained, data):
     assert len({d.smiles for d in decoded}) >= 10
 
 
+@pytest.mark.parametrize("name", ["vae", "vae_gan"])
+def test_compiled_the_losses_are_the_same(name, data):
+    """As `torch.compile` sees them, on any device; code is generated on CUDA only."""
+    model = build((name, "gru", "gru"), data.vocabulary, word_dropout=0.1)
+    batch = Batch(data.table.batch(torch.arange(16)))
+    for player in model.players():
+        torch._dynamo.reset()
+        compiled = torch.compile(model.losses, backend="eager")(batch, 0, player, torch_stream(0, "loss"))
+        for term, value in losses(model, batch, player).items():
+            torch.testing.assert_close(compiled[term], value)
+
+
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 class TestLoss:
     """The loss of an untrained model, where nothing is small."""
@@ -182,6 +195,21 @@ class TestLoss:
                 if id(parameter) in of_player:
                     assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
                     assert float(parameter.grad.abs().max()) > 0, name
+
+    def test_a_training_step_and_its_strings_on_another_device(self, case, data):
+        """What is left on the CPU by mistake is told on a GPU only, and here."""
+        with pretended_device() as device:
+            model = build(case, data.vocabulary, properties=2, word_dropout=0.1, unconditional=0.2).to(device)
+            batch = Batch(data.table.batch(torch.arange(8)).to(device), properties=torch.randn(8, 2).to(device))
+            for player, parameters in model.players().items():
+                optimizer = torch.optim.AdamW(parameters)
+                losses(model, batch, player)["loss"].backward()
+                optimizer.step()
+            model.eval()
+            with torch.inference_mode():
+                z = model.encode(batch.ids)
+                assert z.device.type == device == model.sample_prior(2, torch_stream(0)).device.type
+                assert len(write(model, z, max_length=9)) == len(write_consistent(model, z, 2, max_length=9)) == 8
 
     def test_the_encoder_reads_the_source_and_the_decoder_writes_the_ids(self, case, data):
         model = build(case, data.vocabulary).eval()
