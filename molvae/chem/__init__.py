@@ -1,5 +1,6 @@
 """The only door to RDKit: molecules, standardisation, fingerprints, properties, filters with reasons."""
 
+from molvae.chem.core import Core
 from molvae.chem.filters import ALERT_CATALOGUES, SANITY_REASONS, Alert, alerts, problems, ring_systems
 from molvae.chem.fingerprints import COUNT_KINDS, count_fingerprints, sparse_counts, tanimoto
 from molvae.chem.molecules import (
@@ -23,6 +24,7 @@ __all__ = [
     "PROPERTIES",
     "SANITY_REASONS",
     "Alert",
+    "Core",
     "Mol",
     "Property",
     "alerts",

@@ -35,6 +35,9 @@ def optimize(
     constraint: Annotated[list[str] | None, typer.Option(help='A bound that comes first: "SA<=4".')] = None,
     start: Annotated[Path | None, typer.Option(help="Molecules to start from: .smi, .csv, .tsv, .sdf or .parquet.")] = None,
     smiles_col: Annotated[str | None, typer.Option(help="SMILES column of --start.")] = None,
+    keep: Annotated[
+        str, typer.Option(help="A core that every molecule must hold, as SMILES or SMARTS; those of --start hold it.")
+    ] = "",
     strategy: Annotated[str, typer.Option(help="How to choose molecules.")] = "default",
     model: Annotated[str, typer.Option(help="A shipped model, or the path of a trained one.")] = "zinc250k",
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 0,
@@ -57,6 +60,7 @@ def optimize(
 
     The same command continues a run that was stopped; a larger --budget extends one that has finished.
     """
+    from molvae.chem import Core
     from molvae.config import override
     from molvae.objective import Objective
     from molvae.report.page import write_report
@@ -73,10 +77,13 @@ def optimize(
     shared: dict[str, Any] = {"budget": budget, "start": _start_molecules(start, smiles_col), "model": model, "seed": seed}
     began = time.perf_counter()
     say(f"{directory}: {_goal(objective)}, {budget} oracle calls, strategy {strategy}, model {model}")
+    if keep:
+        say(f"Every molecule keeps {keep} (read as {Core(keep).language}).")
     result = run_search(
         objective,
         strategy=strategy,
         settings=override({}, set_ or []),
+        keep=keep,
         out=directory,
         workers=workers,
         time_limit=time_limit,
@@ -89,7 +96,9 @@ def optimize(
         say(f"A molecule has reached {target:g}: the search stops. Without --target, the same command goes on.")
     if result.stopped == "stalled":
         say("The search has converged: it finds no new molecules any more, and stops before the budget is spent.")
-    if floor:
+    if floor and keep:
+        say("Random screening is not measured beside the search: draws from the model hardly ever hold the core.")
+    elif floor:
         _screen_at_random(objective, directory, shared)
     page = write_report(directory)
     _show_result(directory)

@@ -55,7 +55,8 @@ class Run:
             for term in terms
         ]
         constraints = objective.get("constraints", [])
-        return ", ".join(parts) + (f", subject to {', '.join(constraints)}" if constraints else "")
+        goal = ", ".join(parts) + (f", subject to {', '.join(constraints)}" if constraints else "")
+        return goal + (f", keeping {keep}" if (keep := self.config.get("keep")) else "")
 
     @property
     def title(self) -> str:

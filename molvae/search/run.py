@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from molvae.chem.molecules import canonical
+from molvae.chem import Core, canonical
 from molvae.config import read_toml, to_toml, write_toml
 from molvae.errors import ConfigError, InvalidMolecule, MolvaeError, RunError
 from molvae.files import EventLog, atomic_path
@@ -38,7 +38,7 @@ _MAY_CHANGE = (
     "target_count",
 )  # settings that do not change which molecules a search chooses
 # Settings that early run directories do not have, and what they were then; None if that is not known.
-_ONCE_UNKNOWN = {"model_hash": None, "ahead": False}
+_ONCE_UNKNOWN = {"model_hash": None, "ahead": False, "keep": ""}
 
 
 class Interrupted(MolvaeError):
@@ -68,6 +68,7 @@ def optimize(
     *,
     budget: int,
     start: Sequence[str] | None = None,
+    keep: str = "",
     strategy: str = "default",
     model: str | LatentModel = "zinc250k",
     seed: int = 0,
@@ -87,6 +88,8 @@ def optimize(
     objective: an Objective, or the name of an oracle to maximise ("osimertinib_mpo", "dock.py:score").
     budget: oracle calls, those of the start molecules included. Invalid and known molecules cost nothing.
     start: SMILES to begin with, measured first; without them the search begins with draws from the model's prior.
+    keep: a substructure, as SMILES or SMARTS, that every molecule must hold (`chem.Core`); those without it cost no calls.
+        All start molecules must hold it, and there must be some.
     strategy: a registered name.  settings: its settings, e.g. {"batch": 10}.
     model: name or path of a trained model, or a loaded one.
     seed: the same seed gives the same run, at any number of workers.
@@ -111,6 +114,7 @@ def optimize(
     name = objective if isinstance(objective, str) else "search"
     objective = Objective.from_specs(maximise=[objective]) if isinstance(objective, str) else objective
     start = canonical_start(start or ())
+    core = _core(keep, start)
     chosen = {"name": strategy, **STRATEGIES.defaults(strategy), **(settings or {})}
     loaded = _loaded(model)
     resolved = {
@@ -124,12 +128,13 @@ def optimize(
         "target": target,
         "target_count": target_count,
         "start": start,
+        "keep": keep,
         "strategy": chosen,
         "objective": objective.describe(),
     }
     directory = Path(out) if out is not None else Path("runs") / f"{_slug(name)}-{strategy}-{seed}"
     _refuse_other_config(directory, resolved)
-    space = SearchSpace(model=loaded, start=tuple(resolved["start"]), seed=seed)
+    space = SearchSpace(model=loaded, start=tuple(start), seed=seed, core=core)
     chooser = STRATEGIES.build(strategy, settings, space)
     executor = make_executor(objective, workers, time_limit)
     with executor, Ledger(directory / "ledger.sqlite", objective, budget, executor) as ledger:
@@ -176,6 +181,20 @@ def canonical_start(start: Sequence[str]) -> list[str]:
             )
         found.setdefault(written)
     return list(found)
+
+
+def _core(keep: str, start: Sequence[str]) -> Core | None:
+    if not keep:
+        return None
+    core = Core(keep)
+    if not start:
+        raise ConfigError(f"to keep {keep} a search needs molecules to start from that hold it. Give some with --start.")
+    for smiles in start:
+        if not core.is_in(smiles):
+            raise ConfigError(
+                f"start molecule {smiles} does not hold {keep} (read as {core.language}). Leave it out, or keep less."
+            )
+    return core
 
 
 def _refuse_other_config(directory: Path, resolved: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
+    from molvae.chem import Core
     from molvae.strings.tokens import Decoded
 
 
@@ -42,16 +43,35 @@ class SearchSpace:
     model: proposes and decodes.
     start: canonical isomeric SMILES of the molecules the user starts from; empty to start from the model's prior.
     seed: the run's seed. A round's seed is given to `propose`; this one is for what must not change between rounds.
+    core: what every molecule that is proposed must hold; None for nothing.
     """
 
     model: LatentModel
     start: tuple[str, ...] = ()
     seed: int = 0
+    core: Core | None = None
+
+    def wants(self, smiles: str) -> bool:
+        """Whether a molecule may be measured: whether it holds the core."""
+        return self.core is None or self.core.is_in(smiles)
+
+    def unwanted(self, known: Container[str]) -> Container[str]:
+        """What need not be proposed: what is known, and what may not be measured."""
+        return known if self.core is None else _Unwanted(self, known)
 
     @cached_property
     def latents(self) -> RoundLatents:
         """Latents of parents, shared by all that ask in a round."""
         return RoundLatents(self.model)
+
+
+@dataclass(frozen=True)
+class _Unwanted:
+    space: SearchSpace
+    known: Container[str]
+
+    def __contains__(self, smiles: object) -> bool:
+        return smiles in self.known or not self.space.wants(str(smiles))
 
 
 class RoundLatents:

@@ -8,6 +8,7 @@ import pytest
 from fakes import FakeModel, Similarity, molecule
 from rdkit import Chem
 
+from molvae.chem import Core
 from molvae.errors import MolvaeError
 from molvae.history import Evaluation, History, Proposal
 from molvae.randomness import child_seed
@@ -109,6 +110,18 @@ def test_start_molecules_are_measured_first(name: str) -> None:
     later = strategy.propose(history, strategy.batch_size(len(history)), 1)
     assert later
     assert not {p.smiles for p in later} & set(START)
+
+
+def test_only_molecules_that_hold_the_core_are_proposed(name: str) -> None:
+    start = (molecule((1, 0, 0, 0)), molecule((2, 0, 1, 1)), molecule((3, 0, 4, 2)), molecule((2, 0, 5, 3)))
+    pattern = Chem.MolFromSmarts("c1ccccc1")
+    strategy = STRATEGIES.build(name, {}, SearchSpace(FakeModel(), start=start, core=Core("C1=CC=CC=C1")))
+    history = History()
+    for number in range(4):
+        proposals = strategy.propose(history, strategy.batch_size(len(history)), child_seed(0, "round", number))
+        assert proposals, "there are molecules with it, near the start molecules and among draws from the prior"
+        assert all(Chem.MolFromSmiles(p.smiles).HasSubstructMatch(pattern) for p in proposals)
+        history.append_round(measured(history, proposals))
 
 
 def test_failed_measurements_are_survived(name: str) -> None:

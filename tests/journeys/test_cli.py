@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rdkit import Chem
 
 from molvae.files import EventLog
 
@@ -84,6 +85,22 @@ def test_start_molecules_constraints_and_directions(molvae, tiny_model: Path, tm
     feasible = [row for row in table if float(row["MW"]) <= 200]
     assert float(best["logP"]) == min(float(row["logP"]) for row in feasible)
     assert float(best["score"]) == -float(best["logP"])
+
+
+def test_every_molecule_keeps_the_core(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "leads.smi").write_text("c1ccccc1CN\nc1ccccc1CCO\n")
+    command = (
+        "optimize", "TPSA", "--start", "leads.smi", "--keep", "[#6;R]-[CH2]", "--model", tiny_model, *SMALL, "-o", "run",
+    )  # fmt: skip
+    outcome = molvae(*command, "--budget", 20)
+    assert outcome.code == 0, outcome.err
+    assert "[#6;R]-[CH2] (read as SMARTS)" in outcome.err and "draws from the model hardly ever hold" in outcome.err
+    found = [Chem.MolFromSmiles(row["smiles"]) for row in rows(tmp_path / "run" / "molecules.csv")]
+    core = Chem.MolFromSmarts("[#6;R]-[CH2]")
+    assert len(found) > 2 and all(mol.HasSubstructMatch(core) for mol in found)
+    assert "keeping [#6;R]-[CH2]" in (tmp_path / "run" / "report.html").read_text()
+    outcome = molvae(*command[:5], "c1ccccc1", *command[6:], "--budget", 30)
+    assert outcome.code == 1 and "keep = '[#6;R]-[CH2]', and this one has 'c1ccccc1'" in outcome.sentence
 
 
 @pytest.mark.parametrize(
@@ -178,6 +195,13 @@ def test_ctrl_c_loses_nothing_and_says_how_to_go_on(molvae, tiny_model: Path, tm
         (("optimize", "QED", "--budget", "5", "--start", "empty.csv"), 1, "empty.csv holds no molecules"),
         (("optimize", "QED", "--budget", "5", "--start", "columns.csv"), 1, "has: name, logP"),
         (("optimize", "QED", "--budget", "5", "--start", "wrong.smi", "--no-floor"), 1, "start molecule 2 ('C1CC')"),
+        (("optimize", "QED", "--budget", "5", "--keep", "CC(", "--start", "good.smi"), 2, "'CC(' is neither a SMILES nor"),
+        (("optimize", "QED", "--budget", "5", "--keep", "CC"), 2, "molecules to start from that hold it"),
+        (
+            ("optimize", "QED", "--budget", "5", "--keep", "CO", "--start", "good.smi"),
+            2,
+            "start molecule CCN does not hold CO",
+        ),
         (("optimize", "QED", "--budget", "5", "-o", "file/run"), 1, "cannot write file/run"),
         (("optimize", "QED", "--budget", "5", "--model", "absent"), 1, "no checkpoint 'absent'"),
         (("optimize", "QED", "--budget", "5", "--model", "file"), 1, "a molvae checkpoint is a folder"),
@@ -210,6 +234,7 @@ def test_a_mistake_is_one_sentence(
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "columns.csv").write_text("name,logP\na,1\n")
     (tmp_path / "wrong.smi").write_text("CCO\nC1CC\nCCN\n")
+    (tmp_path / "good.smi").write_text("CCO\nCCN\n")
     (tmp_path / "wrong.csv").write_text("smiles\nCCO\n")
     (tmp_path / "file").write_text("")
     if arguments[0] not in ("report", "train", "oracle") and "--model" not in arguments:

@@ -64,12 +64,13 @@ class Strategy(ABC):
 
 
 def from_prior(space: SearchSpace, n: int, seed: int, known: Container[str] = ()) -> list[Proposal]:
-    """Up to `n` distinct faithful molecules decoded from the model's prior, none of them in `known`."""
+    """Up to `n` distinct faithful molecules decoded from the model's prior that the space wants, none of them in `known`."""
     found: dict[str, Proposal] = {}
+    unwanted = space.unwanted(known)
     for attempt in range(_PRIOR_TRIES):
         z = space.model.sample_latents(n, seed=child_seed(seed, "prior", attempt))
         for row, decoded in zip(z, space.model.decode(z), strict=True):
-            if decoded.faithful and decoded.smiles is not None and decoded.smiles not in known:
+            if decoded.faithful and decoded.smiles is not None and decoded.smiles not in unwanted:
                 found.setdefault(decoded.smiles, Proposal(decoded.smiles, "prior", row))
         if len(found) >= n:
             break

@@ -176,13 +176,14 @@ class Default(Strategy):
 
         pool: dict[str, Proposal] = {}
         mean, variance = np.zeros((2, 0)), np.zeros((2, 0))
+        unwanted = self.space.unwanted(history.known)
         immigrants = proposers.prior.propose([], self.immigrants, rng)
         parents = elites(self.parents) + immigrants
         for _ in range(self.generations):
-            fresh = {p.smiles: p for p in immigrants if p.smiles not in history.known and p.smiles not in pool}
+            fresh = {p.smiles: p for p in immigrants if p.smiles not in pool and p.smiles not in unwanted}
             for name, source in proposers.sources.items():
                 for child in source.propose(parents, round(shares[name] * self.children), rng, history):
-                    if child.smiles not in history.known and child.smiles not in pool:
+                    if child.smiles not in pool and child.smiles not in unwanted:
                         fresh.setdefault(child.smiles, child)
             if fresh:
                 fresh_mean, fresh_variance = self._gp.predict(list(fresh))

@@ -60,7 +60,7 @@ class GeneticAlgorithm(Strategy):
             max_atoms=self.max_atoms,
             crossover_rate=self.crossover_rate,
             mutation_rate=self.mutation_rate,
-            known=history.known,
+            known=self.space.unwanted(history.known),
             edits=EDITS + REARRANGEMENTS if self.rearrange else EDITS,
         )
         proposals = [Proposal(smiles, "graph") for smiles in children]

@@ -116,12 +116,13 @@ class Lolbo(Strategy):
 
     def choose(self, history: History, n: int, seed: int) -> list[Proposal]:
         epoch = self._trained(history)
-        fresh = {s: Proposal(s, "recentering") for s in epoch.recentred if s not in history.known}
+        unwanted = self.space.unwanted(history.known)
+        fresh = {s: Proposal(s, "recentering") for s in epoch.recentred if s not in unwanted}
         missing = n - len(fresh)
         if missing > 0:
             picks = from_box(self._picks(history, epoch, missing, seed), *self._moments)
             for child in epoch.source.decoded(picks, repaired=True):
-                if child.smiles not in history.known:
+                if child.smiles not in unwanted:
                     # A latent of trained weights says nothing to those who have the shipped ones.
                     z = child.z if epoch is self._shipped else None
                     fresh.setdefault(child.smiles, Proposal(child.smiles, "lolbo", z))

@@ -53,7 +53,7 @@ class Stoned(Strategy):
             by_use=False,
             max_edits=self.max_edits,
             max_atoms=self.max_atoms,
-            known=history.known,
+            known=self.space.unwanted(history.known),
         )
         proposals = [Proposal(smiles, "selfies") for smiles in children]
         if not proposals:  # parents that SELFIES cannot say: new blood instead of a search that stands still

@@ -52,8 +52,9 @@ class Turbo(Strategy):
         near = np.sort(np.argsort(((x - centre) ** 2).sum(axis=1), kind="stable")[: self.active])
         picks = thompson_picks(x[near], y[near], centre, region.length, 4 * n, self.candidates, child_seed(seed, "turbo"))
         fresh: dict[str, Proposal] = {}
+        unwanted = self.space.unwanted(history.known)
         for child in self._latent.decoded(from_box(picks, *self._latent.prior_moments), repaired=True):
-            if child.smiles not in history.known:
+            if child.smiles not in unwanted:
                 fresh.setdefault(child.smiles, Proposal(child.smiles, "turbo", child.z))
         # A region whose molecules are all known has nothing more to give; draws from the prior keep the search moving.
         missing = n - len(fresh)
