@@ -39,6 +39,7 @@ SEARCHES = {
     "genetic": ("genetic", {}),
     "random": ("random", {}),
 }
+DIGITS = {"top10": 3, "top1": 3, "scaffolds_of_top10": 1}
 
 
 def main() -> None:
@@ -78,8 +79,6 @@ def table(rows: pd.DataFrame) -> str:
     ]
     return markdown(("task", "strategy", "settings", "top-10", "top-1", "scaffolds of the ten best"), lines)
 
-
-DIGITS = {"top10": 3, "top1": 3, "scaffolds_of_top10": 1}
 
 if __name__ == "__main__":
     run_script(main)
