@@ -33,10 +33,14 @@ class Core:
         self.query = query
         self.is_in = lru_cache(100_000)(self._is_in)  # the same children come back round after round
 
+    def atoms(self, mol: Chem.Mol) -> tuple[int, ...]:
+        """The atoms of a molecule that are the core, in its order, where it is found first; none if it is not in it."""
+        return tuple(mol.GetSubstructMatch(self.query, useChirality=True))
+
     def _is_in(self, smiles: str) -> bool:
         """Whether a molecule holds it; one that cannot be parsed does not."""
         mol = parse(smiles)
-        return mol is not None and mol.HasSubstructMatch(self.query, useChirality=True)
+        return mol is not None and bool(self.atoms(mol))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Core) and self.text == other.text

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from molvae.chem import alerts, parse, problems, properties
+from molvae.chem import Core, alerts, parse, problems, properties
 from molvae.config import to_toml
 from molvae.files import atomic_path, write_text
 from molvae.history import Evaluation
@@ -36,7 +36,7 @@ def write_report(directory: str | os.PathLike[str], picture: str | os.PathLike[s
     write_bytes(run.directory / "progress.png", progress)
     if best:
         texts = [f"{rank}.  {written(e.score)}" for rank, e in enumerate(best, 1)]
-        write_bytes(run.directory / "best.png", grid_png([e.smiles for e in best], texts))
+        write_bytes(run.directory / "best.png", grid_png([e.smiles for e in best], texts, core=run.core))
     if picture is not None:
         write_bytes(picture, overview_png(run))
     write_text(run.directory / "report.html", page(run, progress))
@@ -63,7 +63,7 @@ def page(run: Run, progress: bytes) -> str:
         summary=summarise(run),
         sentences=summarise(run).sentences(),
         progress=base64.b64encode(progress).decode(),
-        molecules=[_described(e) for e in run.best(SHOWN)],
+        molecules=[_described(e, run.core) for e in run.best(SHOWN)],
         components=components,
         failures=run.failures()[:10],
         choosing=choosing,
@@ -73,14 +73,14 @@ def page(run: Run, progress: bytes) -> str:
     )
 
 
-def _described(evaluation: Evaluation) -> dict[str, Any]:
+def _described(evaluation: Evaluation, core: Core | None) -> dict[str, Any]:
     """What the page says about one molecule."""
     mol = parse(evaluation.smiles)
     assert mol is not None, "the ledger holds valid molecules only"
     found = [f"{alert.name} ({alert.catalogue})" for alert in alerts(mol)]
     return {
         "evaluation": evaluation,
-        "svg": Markup(molecule_svg(evaluation.smiles)),  # RDKit's own drawing, no text of ours inside
+        "svg": Markup(molecule_svg(evaluation.smiles, core=core)),  # RDKit's own drawing, no text of ours inside
         "descriptors": {name: format(value, DESCRIPTORS[name]) for name, value in properties(mol, DESCRIPTORS).items()},
         "remarks": [*problems(mol), *dict.fromkeys(found)],
     }

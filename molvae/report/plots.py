@@ -36,7 +36,8 @@ def overview_png(run: Run, n_molecules: int = 6) -> bytes:
     figure = Figure(figsize=(12.6, 4.3), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.0))
     draw_progress(left, run)
-    picture = grid_png([e.smiles for e in best], [written(e.score) for e in best], columns=3, cell=(310, 270))
+    texts = [written(e.score) for e in best]
+    picture = grid_png([e.smiles for e in best], texts, columns=3, cell=(310, 270), core=run.core)
     right.imshow(imread(io.BytesIO(picture)), interpolation="lanczos")
     right.set_axis_off()
     right.set_title(f"the best {len(best)} molecules", loc="left", fontsize=11, color=INK)

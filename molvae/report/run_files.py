@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from molvae.chem import Core
 from molvae.config import read_toml
 from molvae.errors import RunError
 from molvae.files import EventLog
@@ -44,6 +45,11 @@ class Run:
     def budget(self) -> int:
         """Oracle calls allowed."""
         return int(self.config.get("budget", len(self.evaluations)))
+
+    @property
+    def core(self) -> Core | None:
+        """What every molecule keeps, if the search was told to."""
+        return Core(keep) if (keep := self.config.get("keep")) else None
 
     @property
     def goal(self) -> str:

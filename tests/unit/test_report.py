@@ -13,6 +13,7 @@ import pytest
 from fakes import FakeModel
 from matplotlib.image import imread
 
+from molvae.chem import Core
 from molvae.errors import RunError
 from molvae.history import Evaluation
 from molvae.objective import Objective
@@ -174,6 +175,9 @@ def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
 
 def test_drawings_of_odd_molecules() -> None:
     assert molecule_svg("c1ccccc1").startswith("<svg")
+    plain, marked = molecule_svg("Cc1ccncc1"), molecule_svg("Cc1ccncc1", core=Core("c1ccncc1"))
+    assert "#A8D6F7" in marked and "#A8D6F7" not in plain, "an aromatic core is marked"
+    assert "#A8D6F7" not in molecule_svg("CCO", core=Core("c1ccncc1"))
     assert molecule_svg("not a molecule") == ""
     picture = imread(
         BytesIO(grid_png(["CCO", "not a molecule", "[Na+].[Cl-]"], ["a", "b", "c"], columns=2, cell=(200, 150)))
