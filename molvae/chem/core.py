@@ -42,12 +42,6 @@ class Core:
         mol = parse(smiles)
         return mol is not None and bool(self.atoms(mol))
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Core) and self.text == other.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
 
 def _only_smarts(text: str) -> bool:
     """Whether it has atomic numbers, or bonds written as aromatic or any: RDKit would take these in a SMILES, too, and make
