@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rdkit import Chem
 from rdkit.Chem import rdDepictor
 from rdkit.Chem.Draw import rdMolDraw2D
 
@@ -73,7 +72,7 @@ def _laid_out(smiles: str, core: Core | None = None) -> tuple[Mol, tuple[int, ..
 
 def _template(core: Core) -> Mol:
     """The core as it lies in every drawing."""
-    template = Chem.Mol(core.query)
+    template = Mol(core.query)
     template.UpdatePropertyCache(strict=False)
     rdDepictor.Compute2DCoords(template)
     rdDepictor.StraightenDepiction(template)

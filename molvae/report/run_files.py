@@ -46,7 +46,7 @@ class Run:
         """Oracle calls allowed."""
         return int(self.config.get("budget", len(self.evaluations)))
 
-    @property
+    @cached_property
     def core(self) -> Core | None:
         """What every molecule keeps, if the search was told to."""
         return Core(keep) if (keep := self.config.get("keep")) else None
