@@ -13,6 +13,7 @@ _VERBS = {
     "train": "molvae.training.experiment",
     "generate": "molvae.generation.library",
     "optimize": "molvae.search.run",
+    "suggest": "molvae.search.suggestion",
     "evaluate": "molvae.evaluation.evaluate",
     "fit_detector": "molvae.uses.ood",
     "load_detector": "molvae.uses.ood",

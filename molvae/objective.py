@@ -126,12 +126,14 @@ class Objective:
         minimise: Sequence[Spec] = (),
         constraints: Sequence[str] = (),
         aggregation: Aggregation = "mean",
+        oracles: Mapping[str, Oracle] | None = None,
     ) -> Objective:
         """An objective from text, as written on the command line.
 
         A term is `[name=][weight*]oracle[@transform(setting=value, ...)]`, the oracle as in `oracles.resolve`; a constraint
         is `oracle<=number` (also >=, <, >), where the oracle may be the name of a term. A term may also be an `Oracle`, or a
-        function from a list of SMILES to a list of numbers; such an objective cannot be rebuilt from its description.
+        function from a list of SMILES to a list of numbers; such an objective cannot be rebuilt from its description. Nor
+        can one with `oracles`, which have names that come before those that `oracles.resolve` knows.
 
         >>> objective = Objective.from_specs(maximise=["2*QED", "fat=logP@gaussian(mu=2.5, sigma=1)"], constraints=["SA<=4"])
         >>> objective.columns
@@ -139,8 +141,10 @@ class Objective:
 
         Raises UnknownName with the nearest name, ConfigError for text that cannot be read, OracleError as `resolve` does.
         """
-        terms = [_read_term(text, "maximise") for text in maximise] + [_read_term(text, "minimise") for text in minimise]
-        return cls(terms, [_read_constraint(text, terms) for text in constraints], aggregation=aggregation)
+        own = oracles or {}
+        terms = [_read_term(text, "maximise", own) for text in maximise]
+        terms += [_read_term(text, "minimise", own) for text in minimise]
+        return cls(terms, [_read_constraint(text, terms, own) for text in constraints], aggregation=aggregation)
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> Objective:
@@ -152,7 +156,7 @@ class Objective:
             transform = build_modifier(settings.pop("name"), settings)
             oracle = resolve(table["oracle"])
             terms.append(Term(table["name"], table["oracle"], oracle, table["direction"], table["weight"], transform))
-        constraints = [_read_constraint(text, terms) for text in description.get("constraints", [])]
+        constraints = [_read_constraint(text, terms, {}) for text in description.get("constraints", [])]
         return cls(terms, constraints, aggregation=description.get("aggregation", "mean"))
 
     def describe(self) -> dict[str, Any]:
@@ -250,25 +254,26 @@ def _measured_or_failed(oracle: Oracle, smiles: Sequence[str]) -> list[Measureme
         return [Measurement.failed(error_text(error))]
 
 
-def _read_term(text: Spec, direction: Direction) -> Term:
-    """`[name=][weight*]oracle[@transform(...)]`, or an oracle or function as it is."""
+def _read_term(text: Spec, direction: Direction, own: Mapping[str, Oracle]) -> Term:
+    """`[name=][weight*]oracle[@transform(...)]`, or an oracle or function as it is. own: oracles with names of their own,
+    which may be any text."""
     if not isinstance(text, str):
         name = getattr(text, "__name__", type(text).__name__)
         return Term(name, f"python:{name}", resolve(text), direction)
-    name, rest = _split_name(text)
+    name, rest = _split_name(text, own)
     weight = 1.0
-    if match := re.fullmatch(r"([0-9.]+)\s*\*(.+)", rest, flags=re.DOTALL):
+    if rest not in own and (match := re.fullmatch(r"([0-9.]+)\s*\*(.+)", rest, flags=re.DOTALL)):
         try:
             weight, rest = float(match.group(1)), match.group(2).strip()
         except ValueError:
             raise ConfigError(f"cannot read the weight {match.group(1)!r} of {text!r}; write it like 0.5*QED.") from None
     transform = IDENTITY
-    if match := re.fullmatch(r"(.+)@(\w+\(.*\))", rest, flags=re.DOTALL):
+    if rest not in own and (match := re.fullmatch(r"(.+)@(\w+\(.*\))", rest, flags=re.DOTALL)):
         rest, transform = match.group(1).strip(), build_modifier(*call_syntax(match.group(2), "transform"))
-    return Term(name or default_name(rest), rest, resolve(rest), direction, weight, transform)
+    return Term(name or _named(rest, own), rest, own.get(rest) or resolve(rest), direction, weight, transform)
 
 
-def _read_constraint(text: str, terms: Sequence[Term]) -> Constraint:
+def _read_constraint(text: str, terms: Sequence[Term], own: Mapping[str, Oracle]) -> Constraint:
     """`[name=]oracle<=number`, where the oracle may be a term's name."""
     match = re.fullmatch(r"\s*(.+?)\s*(<=|>=|<|>)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*", text, flags=re.DOTALL)
     try:
@@ -283,8 +288,9 @@ def _read_constraint(text: str, terms: Sequence[Term]) -> Constraint:
     for term in terms:
         if left == term.name:
             return Constraint(term.name, term.spec, term.oracle, operator, bound)  # type: ignore[arg-type]
-    name, spec = _split_name(left)
-    return Constraint(name or default_name(spec), spec, resolve(spec), operator, bound)  # type: ignore[arg-type]
+    name, spec = _split_name(left, own)
+    oracle = own.get(spec) or resolve(spec)
+    return Constraint(name or _named(spec, own), spec, oracle, operator, bound)  # type: ignore[arg-type]
 
 
 def _plain(number: float) -> str:
@@ -292,9 +298,13 @@ def _plain(number: float) -> str:
     return repr(float(number)).removesuffix(".0")
 
 
-def _split_name(text: str) -> tuple[str, str]:
+def _named(spec: str, own: Mapping[str, Oracle]) -> str:
+    return spec if spec in own else default_name(spec)
+
+
+def _split_name(text: str, own: Mapping[str, Oracle]) -> tuple[str, str]:
     """("dock", "dock.py:score") of "dock=dock.py:score"; the name is "" if none is given."""
-    match = re.fullmatch(r"\s*([A-Za-z_]\w*)\s*=(?!=)\s*(.+)", text, flags=re.DOTALL)
+    match = None if text.strip() in own else re.fullmatch(r"\s*([A-Za-z_]\w*)\s*=(?!=)\s*(.+)", text, flags=re.DOTALL)
     return (match.group(1), match.group(2).strip()) if match else ("", text.strip())
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import molvae
-from molvae.cli import benchmark, data, evaluation, generation, models, oracles, search, uses
+from molvae.cli import benchmark, data, evaluation, generation, laboratory, models, oracles, search, uses
 from molvae.cli.terminal import Verbs, show_warnings
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ for verb in (
     generation.generate,
     search.optimize,
     search.report,
+    laboratory.suggest,
     generation.reconstruct,
     generation.interpolate,
     generation.neighbours,

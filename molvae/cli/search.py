@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from molvae.search.loop import RoundReport
 
 SHOWN = 10
+FILTER_HELP = 'Spend no call on others: sane, alerts (or PAINS, BRENK, NIH), bounds: sane,alerts,"SA<=4".'
 
 
 def optimize(
@@ -38,6 +39,7 @@ def optimize(
     keep: Annotated[
         str, typer.Option(help="A core that every molecule must hold, as SMILES or SMARTS; those of --start hold it.")
     ] = "",
+    filter_: Annotated[list[str] | None, typer.Option("--filter", help=FILTER_HELP)] = None,
     strategy: Annotated[str, typer.Option(help="How to choose molecules.")] = "default",
     model: Annotated[str, typer.Option(help="A shipped model, or the path of a trained one.")] = "zinc250k",
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 0,
@@ -74,7 +76,8 @@ def optimize(
         )
     objective = Objective.from_specs(maximise=wanted, minimise=minimize or [], constraints=constraint or [])
     directory = out or Path("runs") / f"{_slug(objective)}-{strategy}-{seed}"
-    shared: dict[str, Any] = {"budget": budget, "start": _start_molecules(start, smiles_col), "model": model, "seed": seed}
+    leads = _start_molecules(start, smiles_col)
+    shared: dict[str, Any] = {"budget": budget, "start": leads, "model": model, "seed": seed, "filters": filter_ or []}
     began = time.perf_counter()
     say(f"{directory}: {_goal(objective)}, {budget} oracle calls, strategy {strategy}, model {model}")
     if keep:

@@ -10,57 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from molvae.chem import ALERT_CATALOGUES, Mol, alerts, parse, problems, property_named
-from molvae.errors import ConfigError, nearest
+from molvae.chem import Mol, parse, property_named
+from molvae.generation.filters import Filter, reasons
 from molvae.strings.tokens import Decoded, Vocabulary
-
-FILTER_NAMES = ("sane", "alerts", *ALERT_CATALOGUES)
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A bound on a property, such as SA<=4."""
-
-    property: str
-    operator: str
-    value: float
-
-    def holds(self, value: float) -> bool:
-        """Whether `value` meets the bound; NaN never does."""
-        match self.operator:
-            case "<=":
-                return value <= self.value
-            case ">=":
-                return value >= self.value
-            case "<":
-                return value < self.value
-            case _:
-                return value > self.value
-
-    def __str__(self) -> str:
-        return f"{self.property}{self.operator}{self.value:g}"
-
-
-Filter = str | Bound
-
-
-def read_filters(texts: Sequence[str]) -> list[Filter]:
-    """Filters from text: "sane", "alerts", one catalogue of alerts ("PAINS"), or a bound on a property ("SA<=4").
-
-    One text may hold several, separated by commas. Raises ConfigError or UnknownName with the nearest name.
-    """
-    filters: list[Filter] = []
-    for text in (part.strip() for given in texts for part in given.split(",")):
-        if match := re.fullmatch(r"(\w+)\s*(<=|>=|<|>)\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)", text):
-            property_named(match.group(1))
-            filters.append(Bound(match.group(1), match.group(2), float(match.group(3))))
-        elif text in FILTER_NAMES:
-            filters.append(text)
-        else:
-            raise ConfigError(
-                f"no filter {text!r}.{nearest(text, FILTER_NAMES)} Use {', '.join(FILTER_NAMES)}, or a bound such as SA<=4."
-            )
-    return list(dict.fromkeys(filters))
 
 
 @dataclass(frozen=True)
@@ -99,8 +51,8 @@ def examine(plan: Plan, strings: Sequence[str]) -> list[Candidate]:
 
     for rule in plan.filters:
         for i, mol in passing():
-            if reasons := _reasons(plan, rule, mol, values[i]):
-                failed[i] = {str(rule): reasons}
+            if why := reasons(rule, mol, plan.ring_systems, values[i]):
+                failed[i] = {str(rule): why}
     for name in plan.properties:
         unknown = [(i, mol) for i, mol in passing() if name not in values[i]]
         for (i, _), value in zip(unknown, property_named(name).values([mol for _, mol in unknown]), strict=True):
@@ -121,19 +73,6 @@ def _unfit(plan: Plan, decoded: Decoded) -> dict[str, list[str]]:
     if decoded.smiles is None:
         return {"valid": [_kind(decoded.reason)]}
     return {} if decoded.faithful or plan.keep_unfaithful else {"faithful": [_kind(decoded.reason)]}
-
-
-def _reasons(plan: Plan, rule: Filter, mol: Mol, known: dict[str, float]) -> list[str]:
-    """Why a molecule does not pass a filter; a property that has to be computed is added to `known`."""
-    if isinstance(rule, Bound):
-        if rule.property not in known:
-            known[rule.property] = property_named(rule.property).function(mol)
-        side = "higher" if rule.operator[0] == "<" else "lower"
-        return [] if rule.holds(known[rule.property]) else [f"{rule.property} is {side}"]
-    if rule == "sane":
-        return problems(mol, plan.ring_systems)
-    found = alerts(mol, ALERT_CATALOGUES if rule == "alerts" else (rule,))
-    return list(dict.fromkeys(f"{alert.name} ({alert.catalogue})" for alert in found))
 
 
 def _rounded(name: str, value: float) -> float | int:

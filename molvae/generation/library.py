@@ -20,8 +20,9 @@ import numpy as np
 from molvae.chem import PROPERTIES, property_named
 from molvae.data.tables import write_table
 from molvae.errors import ConfigError
-from molvae.generation.candidates import Candidate, Plan, examine, examine_share, prepare, read_filters
+from molvae.generation.candidates import Candidate, Plan, examine, examine_share, prepare
 from molvae.generation.conditioning import Achieved, achieved
+from molvae.generation.filters import read_filters
 from molvae.processes import begin_yielding_worker
 from molvae.randomness import child_seed
 
@@ -135,7 +136,7 @@ def generate(
     ----------
     model: name or path of a trained model, or a loaded one.  prior: a fitted prior of it, the preferred one by default.
     temperature: 0 writes the likeliest token each time; above 0 tokens are drawn, from the nucleus `top_p`.
-    unique: no molecule twice.  novel: none from the training set.  filters: see `read_filters`.
+    unique: no molecule twice.  novel: none from the training set.  filters: see `filters.read_filters`.
     keep_unfaithful: keep molecules that the SELFIES grammar had to repair; they are dropped otherwise.
     properties: columns to compute (names of `chem.PROPERTIES`).
     max_draws: 50 n + 5,000 by default.  workers: processes for the RDKit work; a script that uses them must call this under

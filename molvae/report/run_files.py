@@ -62,7 +62,8 @@ class Run:
         ]
         constraints = objective.get("constraints", [])
         goal = ", ".join(parts) + (f", subject to {', '.join(constraints)}" if constraints else "")
-        return goal + (f", keeping {keep}" if (keep := self.config.get("keep")) else "")
+        goal += f", keeping {keep}" if (keep := self.config.get("keep")) else ""
+        return goal + (f", only what passes {', '.join(filters)}" if (filters := self.config.get("filters")) else "")
 
     @property
     def title(self) -> str:

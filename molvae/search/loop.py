@@ -149,7 +149,7 @@ class _Asked:
 def _ask(strategy: Strategy, history: History, number: int, seed: int) -> _Asked:
     """The proposals of round `number`, from what is known by then."""
     started, round_seed = time.perf_counter(), child_seed(seed, "round", number)
-    with _own_random_state(round_seed):
+    with own_random_state(round_seed):
         n = strategy.batch_size(len(history) + len(history.in_flight))
         proposals = strategy.propose(history, n, round_seed)
     return _Asked(proposals, time.perf_counter() - started)
@@ -203,7 +203,7 @@ def _refuse_broken_oracle(history: History) -> None:
 
 
 @contextmanager
-def _own_random_state(seed: int) -> Iterator[None]:
+def own_random_state(seed: int) -> Iterator[None]:
     """Seed torch's global state inside, restore the caller's after: BoTorch draws from it and takes no generator.
 
     Torch is not imported for this; a strategy that uses it has imported it with its module.

@@ -23,8 +23,9 @@ from molvae.files import EventLog, atomic_path
 from molvae.history import Evaluation, History
 from molvae.ledger import Counters, Ledger
 from molvae.objective import Objective
+from molvae.search.demands import demands_of
 from molvae.search.loop import RoundReport, Target, search
-from molvae.search.space import LatentModel, SearchSpace
+from molvae.search.space import LatentModel, SearchSpace, latent_model
 from molvae.search.strategies.base import STRATEGIES
 from molvae.workers import make_executor
 
@@ -38,7 +39,7 @@ _MAY_CHANGE = (
     "target_count",
 )  # settings that do not change which molecules a search chooses
 # Settings that early run directories do not have, and what they were then; None if that is not known.
-_ONCE_UNKNOWN = {"model_hash": None, "ahead": False, "keep": ""}
+_ONCE_UNKNOWN = {"model_hash": None, "ahead": False, "keep": "", "filters": []}
 
 
 class Interrupted(MolvaeError):
@@ -69,6 +70,7 @@ def optimize(
     budget: int,
     start: Sequence[str] | None = None,
     keep: str = "",
+    filters: Sequence[str] = (),
     strategy: str = "default",
     model: str | LatentModel = "zinc250k",
     seed: int = 0,
@@ -90,6 +92,8 @@ def optimize(
     start: SMILES to begin with, measured first; without them the search begins with draws from the model's prior.
     keep: a substructure, as SMILES or SMARTS, that every molecule must hold (`chem.Core`); those without it cost no calls.
         All start molecules must hold it, and there must be some.
+    filters: what a molecule must pass before a call is spent on it, such as ["sane", "alerts", "SA<=4"]
+        (`generation.filters.read_filters`); start molecules are measured in any case.
     strategy: a registered name.  settings: its settings, e.g. {"batch": 10}.
     model: name or path of a trained model, or a loaded one.
     seed: the same seed gives the same run, at any number of workers.
@@ -101,9 +105,9 @@ def optimize(
     target, target_count: stop after the round in which so many molecules have at least this score.
     progress: called after each round.
 
-    Raises ConfigError for wrong settings, RunError if the directory belongs to another run or cannot be written,
-    InvalidMolecule for a start molecule that cannot be parsed, OracleError if nothing can be measured, and Interrupted
-    after Ctrl-C. Whatever was measured before stays in the run directory.
+    Raises ConfigError for wrong settings, RunError if the directory belongs to another run or cannot be written, or if no
+    molecule passes the filters, InvalidMolecule for a start molecule that cannot be parsed, OracleError if nothing can be
+    measured, and Interrupted after Ctrl-C. Whatever was measured before stays in the run directory.
     """
     if budget < 1:
         raise ConfigError(f"budget is {budget}; give the number of oracle calls, at least 1.")
@@ -116,7 +120,7 @@ def optimize(
     start = canonical_start(start or ())
     core = _core(keep, start)
     chosen = {"name": strategy, **STRATEGIES.defaults(strategy), **(settings or {})}
-    loaded = _loaded(model)
+    loaded = latent_model(model)
     resolved = {
         "seed": seed,
         "budget": budget,
@@ -129,12 +133,13 @@ def optimize(
         "target_count": target_count,
         "start": start,
         "keep": keep,
+        "filters": list(filters),
         "strategy": chosen,
         "objective": objective.describe(),
     }
     directory = Path(out) if out is not None else Path("runs") / f"{_slug(name)}-{strategy}-{seed}"
     _refuse_other_config(directory, resolved)
-    space = SearchSpace(model=loaded, start=tuple(start), seed=seed, core=core)
+    space = SearchSpace(loaded, start=tuple(start), seed=seed, demands=demands_of(core, filters, loaded))
     chooser = STRATEGIES.build(strategy, settings, space)
     executor = make_executor(objective, workers, time_limit)
     with executor, Ledger(directory / "ledger.sqlite", objective, budget, executor) as ledger:
@@ -153,6 +158,11 @@ def optimize(
         finally:
             write_molecules(directory / "molecules.csv", ledger.evaluations())
         events.append("stop", reason=stopped, calls=ledger.calls)
+        if not ledger.calls:
+            raise RunError(
+                f"none of the model's molecules passes {', '.join(filters)}, so nothing was measured. Loosen the filters, or "
+                "give molecules to start from."
+            )
         return SearchResult(directory, ledger.evaluations(), ledger.counters, stopped)
 
 
@@ -220,14 +230,6 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def _loaded(model: str | LatentModel) -> LatentModel:
-    if not isinstance(model, str):
-        return model
-    import molvae
-
-    return molvae.load(model)
 
 
 def _slug(name: str) -> str:

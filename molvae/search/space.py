@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-    from molvae.chem import Core
     from molvae.strings.tokens import Decoded
 
 
@@ -43,21 +42,21 @@ class SearchSpace:
     model: proposes and decodes.
     start: canonical isomeric SMILES of the molecules the user starts from; empty to start from the model's prior.
     seed: the run's seed. A round's seed is given to `propose`; this one is for what must not change between rounds.
-    core: what every molecule that is proposed must hold; None for nothing.
+    demands: what every molecule that is proposed must meet: functions of its canonical SMILES.
     """
 
     model: LatentModel
     start: tuple[str, ...] = ()
     seed: int = 0
-    core: Core | None = None
+    demands: tuple[Callable[[str], bool], ...] = ()
 
     def wants(self, smiles: str) -> bool:
-        """Whether a molecule may be measured: whether it holds the core."""
-        return self.core is None or self.core.is_in(smiles)
+        """Whether a molecule may be measured: whether it meets every demand."""
+        return all(is_met(smiles) for is_met in self.demands)
 
     def unwanted(self, known: Container[str]) -> Container[str]:
         """What need not be proposed: what is known, and what may not be measured."""
-        return known if self.core is None else _Unwanted(self, known)
+        return _Unwanted(self, known) if self.demands else known
 
     @cached_property
     def latents(self) -> RoundLatents:
@@ -92,6 +91,15 @@ class RoundLatents:
         if unknown:
             self._known.update(zip(unknown, self.model.encode(unknown), strict=True))
         return self._known
+
+
+def latent_model(model: str | LatentModel) -> LatentModel:
+    """A model by name or path, or as it is. Raises CheckpointError for one that cannot be loaded."""
+    if not isinstance(model, str):
+        return model
+    from molvae.generation.model import load  # heavy
+
+    return load(model)
 
 
 def trainable(model: LatentModel) -> bool:

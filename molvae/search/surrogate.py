@@ -172,6 +172,14 @@ class StructureGP:
         covariance = covariances[member] + 1e-8 * np.eye(len(smiles))
         return GPyTorchPosterior(MultivariateNormal(torch.from_numpy(means[member]), torch.from_numpy(covariance)))
 
+    def leave_one_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means and variances, both (M, N), of each measurement, its noise included, given all the others under the same
+        hyper-parameters (Rasmussen & Williams 2006, equation 5.12)."""
+        one = np.eye(len(self._y))
+        inverses = [scipy.linalg.cho_solve((m.cholesky, True), one, check_finite=False) for m in self.members]
+        variance = np.array([1.0 / np.diag(inverse) for inverse in inverses])
+        return self._y - np.array([m.alpha for m in self.members]) * variance, variance
+
     def log_evidence(self) -> np.ndarray:
         """(M,): log marginal likelihood of the scores, nats (Rasmussen & Williams 2006, equation 2.30)."""
         log_dets = np.array([2.0 * np.log(np.diag(m.cholesky)).sum() for m in self.members])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from rdkit import Chem
+from rdkit.Chem import Descriptors
 
 from molvae.files import EventLog
 
@@ -101,6 +102,42 @@ def test_every_molecule_keeps_the_core(molvae, tiny_model: Path, tmp_path: Path)
     assert "keeping [#6;R]-[CH2]" in (tmp_path / "run" / "report.html").read_text()
     outcome = molvae(*command[:5], "c1ccccc1", *command[6:], "--budget", 30)
     assert outcome.code == 1 and "keep = '[#6;R]-[CH2]', and this one has 'c1ccccc1'" in outcome.sentence
+
+
+def test_no_call_is_spent_on_what_does_not_pass(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    command = ("optimize", "TPSA", "--filter", "MW<=850,rings<=3", "--model", tiny_model, *SMALL, "-o", "run")
+    outcome = molvae(*command, "--budget", 20)
+    assert outcome.code == 0, outcome.err
+    for folder in ("run", "run/random-floor"):
+        found = [Chem.MolFromSmiles(row["smiles"]) for row in rows(tmp_path / folder / "molecules.csv")]
+        assert len(found) > 2
+        assert all(Descriptors.MolWt(mol) <= 850 and mol.GetRingInfo().NumRings() <= 3 for mol in found)
+    assert "only what passes MW&lt;=850,rings&lt;=3" in (tmp_path / "run" / "report.html").read_text()
+    outcome = molvae(*command[:3], "MW<=300", *command[4:], "--budget", 30)
+    assert outcome.code == 1 and "filters = ['MW<=850,rings<=3'], and this one has ['MW<=300']" in outcome.sentence
+    outcome = molvae(*command[:3], "MW<=20", *command[4:-1], "none", "--budget", 30)
+    assert outcome.code == 1 and "none of the model's molecules passes MW<=20" in outcome.sentence
+
+
+def test_suggestions_of_one_round_are_filled_in_for_the_next(molvae, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "leads.csv").write_text("smiles,pIC50\nCCO,5.0\nCCN,5.5\nCCCO,6\nCCCN,n.d.\nCCOC,5.2\nCCS,4.8\n")
+    command = ("--maximize", "pIC50", "-n", 4, "--filter", "MW<=200", "--model", tiny_model)
+    outcome = molvae("suggest", "leads.csv", *command, "-o", "order.csv", "--picture", "order.png")
+    assert outcome.code == 0, outcome.err
+    assert "6 molecules in the table: 5 with a value, 0 not measured yet, 1 without a value." in outcome.err
+    assert "1 without: pIC50: the score is text ('n.d.'), not a number" in outcome.err
+    assert (tmp_path / "order.png").read_bytes().startswith(b"\x89PNG")
+    ordered = rows(tmp_path / "order.csv")
+    assert len(ordered) == 4 and {row["pIC50"] for row in ordered} == {""}
+    again = molvae("suggest", "leads.csv", *command, "-o", "order.csv")
+    assert again.code == 2 and "order.csv is there already, and may hold measurements" in again.sentence
+    text = (tmp_path / "order.csv").read_text().replace(",,", ",6.5,", 1)
+    (tmp_path / "order.csv").write_text(text)
+    outcome = molvae("suggest", "leads.csv", "order.csv", *command)
+    assert outcome.code == 0 and "2 tables: 6 with a value, 3 not measured yet" in outcome.err
+    header, *suggested = outcome.out.splitlines()
+    assert header.startswith("smiles,pIC50,source,expected,sd,nearest,similarity") and len(suggested) == 4
+    assert not {line.split(",")[0] for line in suggested} & {row["smiles"] for row in ordered}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +239,12 @@ def test_ctrl_c_loses_nothing_and_says_how_to_go_on(molvae, tiny_model: Path, tm
             2,
             "start molecule CCN does not hold CO",
         ),
+        (("optimize", "QED", "--budget", "5", "--filter", "sain"), 2, "Did you mean 'sane'"),
         (("optimize", "QED", "--budget", "5", "-o", "file/run"), 1, "cannot write file/run"),
+        (("suggest", "columns.csv", "--maximize", "y"), 1, "has: name, logP"),
+        (("suggest", "good.smi", "--maximize", "y"), 2, "no columns with names"),
+        (("suggest", "absent.csv", "--maximize", "y"), 1, "no file absent.csv"),
+        (("suggest", "absent.csv", "--maximize", "y", "--picture", "a.svg"), 2, "Give --picture NAME.png"),
         (("optimize", "QED", "--budget", "5", "--model", "absent"), 1, "no checkpoint 'absent'"),
         (("optimize", "QED", "--budget", "5", "--model", "file"), 1, "a molvae checkpoint is a folder"),
         (("report", "absent"), 1, "no run directory absent"),

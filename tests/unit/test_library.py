@@ -11,7 +11,7 @@ from rdkit.Chem import QED, Crippen, rdMolDescriptors
 import molvae
 from molvae.data.tables import read_molecules
 from molvae.errors import ConfigError, UnknownName
-from molvae.generation.candidates import Bound, read_filters
+from molvae.generation.filters import Bound, read_filters
 from molvae.generation.library import Library, generate
 from molvae.strings.tokens import Vocabulary
 

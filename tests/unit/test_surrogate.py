@@ -195,3 +195,15 @@ def test_units_of_scores() -> None:
     assert score_units(np.array([7.0, 7.0])) == (7.0, 1.0)
     shift, scale = score_units(np.arange(-100.0, 1.0))
     assert (shift, scale) == (-95.0, 95.0)
+
+
+def test_what_is_left_out_is_predicted_from_the_others() -> None:
+    members = [hyperparameters(seed) for seed in (0, 1)]
+    smiles, scores = SMILES[:8], SCORES[:8]
+    mean, variance = StructureGP(FeatureCache(), noise=1e-2).fit(smiles, scores, members).leave_one_out()
+    for i in range(len(smiles)):
+        others = [j for j in range(len(smiles)) if j != i]
+        gp = StructureGP(FeatureCache(), noise=1e-2).fit([smiles[j] for j in others], scores[others], members)
+        expected, noise_free = gp.predict([smiles[i]])
+        np.testing.assert_allclose(mean[:, i], expected[:, 0], atol=1e-8)
+        np.testing.assert_allclose(variance[:, i], noise_free[:, 0] + 1e-2, atol=1e-8)

@@ -1,0 +1,135 @@
+"""Measurements that a laboratory made: tables of molecules with a column for each thing measured, one table a round.
+
+A cell is a number, or empty where nobody has measured yet, or text where there is no value ("n.d.", ">100").
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from molvae.chem import canonical
+from molvae.data.tables import no_column, read_rows, stated_layout
+from molvae.errors import ConfigError, DataError
+from molvae.history import Evaluation, History
+from molvae.objective import Objective
+from molvae.oracles.base import Measurement, Oracle
+
+WAITING = "not measured yet"
+START, SOURCE = "start", "source"  # what the first table's molecules come from; the column that says it of others
+
+Table = str | os.PathLike[str] | Mapping[str, Sequence[Any]]  # a file, or a mapping such as a pandas DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Column(Oracle):
+    """A column as an oracle: of each canonical SMILES the cells that are not empty. Repeated measurements are averaged."""
+
+    cells: dict[str, list[float | str]] = field(default_factory=dict)
+
+    def measure(self, smiles: Sequence[str]) -> list[Measurement]:
+        return [self._of(self.cells.get(one, [])) for one in smiles]
+
+    @staticmethod
+    def _of(cells: Sequence[float | str]) -> Measurement:
+        numbers = [cell for cell in cells if isinstance(cell, float)]
+        if numbers:
+            return Measurement.of(sum(numbers) / len(numbers))
+        return Measurement.of(cells[0]) if cells else Measurement.failed(WAITING)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What tables say.
+
+    smiles: canonical isomeric SMILES of N distinct molecules in the order of the tables.  rounds: (N,) the table each was
+    first in, from 0.  sources: (N,) what proposed each.  columns: by name.
+    left_out: rows that are no molecules, by reason.  repeated: rows of a molecule that was there before.
+    """
+
+    smiles: list[str]
+    rounds: list[int]
+    sources: list[str]
+    columns: dict[str, Column]
+    left_out: Counter[str]
+    repeated: int
+
+    def history(self, objective: Objective) -> History:
+        """The molecules with their scores; a score is NaN where something is not measured yet, or has no value."""
+        found = objective.measure(self.smiles)
+        about = zip(self.smiles, found, self.sources, self.rounds, strict=True)
+        return History(
+            Evaluation(call, smiles, measurement.value, measurement.reason, measurement.components, source, number)
+            for call, (smiles, measurement, source, number) in enumerate(about, 1)
+        )
+
+
+def read_measured(tables: Table | Sequence[Table], column: str | None = None) -> Measured:
+    """Tables in the order in which they were measured. column: that of the SMILES; by default "smiles" in any case.
+
+    Raises DataError for a file that cannot be read or has no such column, or if there is no molecule at all, and ConfigError
+    for a file without named columns.
+    """
+    smiles: dict[str, tuple[int, str]] = {}
+    columns: dict[str, Column] = {}
+    left_out: Counter[str] = Counter()
+    repeated = 0
+    for number, table in enumerate([tables] if _is_one(tables) else tables):
+        for text, cells in _rows(table, column):
+            written = canonical(text)
+            if written is None:
+                left_out[f"{_shortened(text)!r} is not a valid SMILES"] += 1
+                continue
+            repeated += written in smiles
+            smiles.setdefault(written, (number, str(_value(cells.get(SOURCE)) or START)))
+            for name, cell in cells.items():
+                known = columns.setdefault(name, Column()).cells
+                if (value := _value(cell)) is not None:
+                    known.setdefault(written, []).append(value)
+    if not smiles:
+        raise DataError("the tables hold no molecule. Give at least one with a column of SMILES and one of values.")
+    rounds, sources = zip(*smiles.values(), strict=True)
+    return Measured(list(smiles), list(rounds), list(sources), columns, left_out, repeated)
+
+
+def _is_one(tables: Table | Sequence[Table]) -> bool:
+    return isinstance(tables, (str, os.PathLike)) or hasattr(tables, "keys")
+
+
+def _rows(table: Table, column: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """SMILES and the other cells of each row by name."""
+    if isinstance(table, (str, os.PathLike)):
+        layout = stated_layout(table, column)
+        if layout.header is None:
+            raise ConfigError(f"{table} has no columns with names. Give a table: .csv, .tsv or .parquet.")
+        names = {name: at for at, name in enumerate(layout.header) if at != layout.column}
+        # As little as to read the file once for each column: tables of measurements are small.
+        texts = [row.text for row in read_rows(table, layout)]
+        cells = [[row.name for row in read_rows(table, replace(layout, names=at))] for at in names.values()]
+    else:
+        header = [str(name) for name in table.keys()]  # noqa: SIM118 - a DataFrame iterates over rows of nothing else
+        found = [name for name in header if (name == column if column else name.strip().lower() == "smiles")]
+        if not found:
+            raise no_column("the table", column or "smiles", header)
+        names = {name: 0 for name in header if name != found[0]}
+        texts = [str(text) for text in table[found[0]]]
+        cells = [list(table[name]) for name in names]
+    for text, *values in zip(texts, *cells, strict=True):
+        yield text, dict(zip(names, values, strict=True))
+
+
+def _value(cell: Any) -> float | str | None:
+    """A cell as a number, as text if it is none, None if it is empty; a missing number of a DataFrame is empty."""
+    if cell is None or cell != cell or not str(cell).strip():
+        return None
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return str(cell)
+
+
+def _shortened(text: str, length: int = 60) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."

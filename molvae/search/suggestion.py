@@ -1,0 +1,280 @@
+"""`suggest`: the next molecules for a laboratory to measure, from tables of what it has measured so far.
+
+The tables are the whole memory: a strategy is a pure function of the history, so the next round needs no run directory. What
+was suggested and has no value yet is not suggested again.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from molvae.chem import Core, parse, properties, sparse_counts, tanimoto
+from molvae.data.tables import write_table
+from molvae.errors import ConfigError, UnknownName
+from molvae.history import Evaluation, History, Proposal
+from molvae.objective import Objective
+from molvae.oracles.base import ORACLES
+from molvae.oracles.modifiers import IDENTITY
+from molvae.randomness import child_seed, stream
+from molvae.search.demands import demands_of
+from molvae.search.features import FEATURES, feature_cache
+from molvae.search.loop import STALL_ROUNDS, own_random_state
+from molvae.search.measured import SOURCE, WAITING, Column, Measured, Table, read_measured
+from molvae.search.space import LatentModel, SearchSpace, latent_model
+from molvae.search.strategies.base import STRATEGIES, Strategy
+from molvae.search.surrogate import StructureGP, active_set, score_units
+
+if TYPE_CHECKING:
+    import pandas
+
+PROPERTIES = ("QED", "SA", "logP", "MW")  # columns of what is suggested, for the eye
+EXPECTED, SPREAD, NEAREST, SIMILARITY = "expected", "sd", "nearest", "similarity"
+FEWEST = 5  # values that the surrogate needs before anything is expected of it
+ACTIVE = 1500
+
+
+@dataclass(frozen=True)
+class Check:
+    """How well the surrogate tells each measured molecule from the others (leave one out, the same hyper-parameters).
+
+    of: what it predicts: the name of the one column that is maximised or minimised as it is, else "score".
+    n: molecules with a value.  rank_correlation: Spearman's, of predicted and measured.
+    error: root mean squared error, in the unit of the values.  error_of_mean: that of the mean of the others.
+    """
+
+    of: str
+    n: int
+    rank_correlation: float
+    error: float
+    error_of_mean: float
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """What to measure next.
+
+    columns: name -> values, `smiles` first, then an empty column for each thing to measure; `source`; what the surrogate
+    expects, with a standard deviation; the nearest measured molecule and the Tanimoto
+    similarity to it (count Morgan, radius 2); properties.
+    n_wanted: molecules asked for.  history: what the tables told, the suggestions last.  measured: the tables.
+    check: None while there are too few values.
+    """
+
+    columns: dict[str, list[Any]]
+    n_wanted: int
+    history: History
+    measured: Measured
+    check: Check | None
+
+    def __len__(self) -> int:
+        return len(self.smiles)
+
+    @property
+    def smiles(self) -> list[str]:
+        """Canonical isomeric SMILES."""
+        return self.columns["smiles"]
+
+    @property
+    def known(self) -> list[Evaluation]:
+        """The molecules of the tables."""
+        return self.history.evaluations[: len(self.measured.smiles)]
+
+    @property
+    def waiting(self) -> list[Evaluation]:
+        """Those of them that have no value yet."""
+        return [e for e in self.known if e.failed and WAITING in e.reason]
+
+    @property
+    def statement(self) -> str:
+        """Why there are fewer molecules than asked for; "" if there are not."""
+        if len(self) == self.n_wanted:
+            return ""
+        return (
+            f"only {len(self)} of {self.n_wanted} molecules were found in {STALL_ROUNDS} rounds that brought nothing more. "
+            "Keep less, or loosen the filters."
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table in the format of the path's ending: .csv, .tsv, .parquet, .sdf, .smi (text also with .gz)."""
+        write_table(path, self.columns)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The table as a pandas DataFrame."""
+        import pandas
+
+        return pandas.DataFrame(self.columns)
+
+
+def suggest(
+    measured: Table | Sequence[Table],
+    *,
+    n: int = 10,
+    maximise: Sequence[str] = (),
+    minimise: Sequence[str] = (),
+    constraints: Sequence[str] = (),
+    keep: str = "",
+    filters: Sequence[str] = (),
+    strategy: str = "default",
+    settings: Mapping[str, Any] | None = None,
+    model: str | LatentModel = "zinc250k",
+    seed: int = 0,
+    smiles_col: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Suggestions:
+    """Choose the `n` molecules to measure next.
+
+    Parameters
+    ----------
+    measured: what has been measured, in order: files (.csv, .tsv, .parquet) or DataFrames, one or several. The first holds
+        the molecules to start from. Cells may be empty; a table that `suggest` made goes in when its values are filled in.
+    maximise, minimise, constraints: as of `Objective.from_specs`, where the name of a column is an oracle, too; one of the
+        terms must be. A built-in oracle of the same name comes first.
+    keep: a substructure that every molecule must hold (`chem.Core`); some measured molecule must hold it.
+    filters: what it must pass besides (`generation.filters.read_filters`).
+    strategy, settings, model: as of `optimize`.  seed: the same tables and seed give the same molecules.
+    smiles_col: the SMILES column of the tables.  progress: called with (molecules chosen, n).
+
+    Raises ConfigError for wrong settings, UnknownName for a name that is no oracle and no column, DataError for a table that
+    cannot be read, and CheckpointError for a model that cannot be loaded.
+
+    >>> suggestions = suggest("measured.csv", n=12, maximise=["pIC50"], filters=["sane"])     # doctest: +SKIP
+    >>> suggestions.save("order.csv")                                                         # doctest: +SKIP
+    """
+    if n < 1:
+        raise ConfigError(f"n is {n}; ask for at least 1 molecule.")
+    tables = read_measured(measured, smiles_col)
+    objective = _objective(tables, maximise, minimise, constraints)
+    core = _core(keep, tables.smiles)
+    loaded = latent_model(model)
+    start = tuple(s for s, number in zip(tables.smiles, tables.rounds, strict=True) if number == 0)
+    space = SearchSpace(loaded, start=start, seed=seed, demands=demands_of(core, filters, loaded))
+    chooser = STRATEGIES.build(strategy, settings or {}, space)
+    history = tables.history(objective)
+    chosen = _chosen(chooser, history, n, seed, progress)
+    smiles = [p.smiles for p in chosen]
+    expected, spread, check = _expected(history, smiles, objective, seed)
+    parts = (*objective.terms, *objective.constraints)
+    columns: dict[str, list[Any]] = {"smiles": smiles}
+    columns |= {part.spec: [None] * len(smiles) for part in parts if isinstance(part.oracle, Column)}
+    columns |= {SOURCE: [p.source for p in chosen], EXPECTED: expected, SPREAD: spread}
+    columns |= _nearest(smiles, history)
+    described = [properties(parse(s), PROPERTIES) for s in smiles]
+    columns |= {name: [round(float(known[name]), 4) for known in described] for name in PROPERTIES if name not in columns}
+    return Suggestions(columns, n, history, tables, check)
+
+
+def _objective(tables: Measured, maximise: Sequence[str], minimise: Sequence[str], constraints: Sequence[str]) -> Objective:
+    own = {name: column for name, column in tables.columns.items() if name not in ORACLES}
+    has = ", ".join(["smiles", *tables.columns][:12])
+    try:
+        objective = Objective.from_specs(maximise=maximise, minimise=minimise, constraints=constraints, oracles=own)
+    except UnknownName as error:
+        raise UnknownName(f"the tables have the columns {has}, and there is {error}") from error
+    to_measure = [term.spec for term in objective.terms if isinstance(term.oracle, Column)]
+    if not to_measure:
+        raise ConfigError(
+            f"nothing that is to be maximised or minimised is a column of the tables (they have: {has}). "
+            "For a score that a program computes there is `molvae optimize`."
+        )
+    for name in to_measure:
+        if name in (SOURCE, EXPECTED, SPREAD, NEAREST, SIMILARITY):
+            raise ConfigError(f"{name!r} is a column that `suggest` writes, and cannot be what is measured. Rename it.")
+    return objective
+
+
+def _core(keep: str, smiles: Sequence[str]) -> Core | None:
+    if not keep:
+        return None
+    core = Core(keep)
+    if not any(map(core.is_in, smiles)):
+        raise ConfigError(
+            f"no molecule of the tables holds {keep} (read as {core.language}). Give one that does, or keep less."
+        )
+    return core
+
+
+def _chosen(
+    chooser: Strategy, history: History, n: int, seed: int, progress: Callable[[int, int], None] | None
+) -> list[Proposal]:
+    """Rounds of a strategy, none of which learns a value, until there are n molecules; each is added to the history.
+
+    A strategy is asked for half of them at once, for one that changes from round to round between what it trusts and what
+    it does not know: so a laboratory's batch holds both.
+    """
+    chosen: list[Proposal] = []
+    n_dry = 0
+    while len(chosen) < n and n_dry < STALL_ROUNDS:
+        number = history.n_rounds
+        round_seed = child_seed(seed, "round", number)
+        with own_random_state(round_seed):
+            proposals = chooser.propose(history, min(-(-n // 2), n - len(chosen)), round_seed)
+        first = len(history) + 1
+        history.append_round(
+            [
+                Evaluation(call, p.smiles, math.nan, WAITING, source=p.source, round=number, z=p.z)
+                for call, p in enumerate(proposals, first)
+            ]
+        )
+        chosen += proposals
+        n_dry = 0 if proposals else n_dry + 1
+        if progress is not None:
+            progress(len(chosen), n)
+    return chosen
+
+
+def _expected(
+    history: History, smiles: Sequence[str], objective: Objective, seed: int
+) -> tuple[list[float], list[float], Check | None]:
+    """What the surrogate expects of molecules, with a standard deviation, in natural units, and how good it is.
+
+    The deviations are those of the Gaussian process, noise included; if those of the measured molecules are too small, times
+    the factor that makes them right: the root mean square of (measured - left out) / deviation. They are never made smaller:
+    what is suggested is farther from the measured molecules than these are from each other.
+    """
+    rows = active_set(history.scores, ACTIVE, stream(seed, "active set"))
+    nothing = [math.nan] * len(smiles)
+    if len(rows) < FEWEST or not history.scores_differ:
+        return nothing, nothing, None
+    shift, scale = score_units(history.scores)
+    known, y = [history.smiles[i] for i in rows], (history.scores[rows] - shift) / scale
+    gp = StructureGP(feature_cache(FEATURES))
+    gp.fit(known, y, [gp.learn(known, y)])
+    (left_out,), (variance,) = gp.leave_one_out()
+    factor = max(1.0, float(np.sqrt(np.mean((y - left_out) ** 2 / variance))))
+    (mean,), (noise_free,) = gp.predict(smiles) if smiles else np.zeros((2, 1, 0))
+    term = objective.terms[0]
+    is_plain = len(objective.terms) == 1 and term.transform == IDENTITY and not objective.constraints
+    sign = -1.0 if is_plain and term.direction == "minimise" else 1.0
+    check = Check(
+        of=term.name if is_plain else "score",
+        n=len(rows),
+        rank_correlation=float(spearmanr(left_out, y).statistic),
+        error=float(np.sqrt(np.mean((left_out - y) ** 2))) * scale,
+        error_of_mean=float(y.std()) * scale * len(y) / (len(y) - 1),
+    )
+    expected = sign * (mean * scale + shift)
+    spread = factor * np.sqrt(noise_free + gp.noise) * scale
+    return [_rounded(value) for value in expected], [_rounded(value) for value in spread], check
+
+
+def _nearest(smiles: Sequence[str], history: History) -> dict[str, list[Any]]:
+    """The most similar molecule that has a value, and the similarity to it."""
+    known = [(e.smiles, sparse_counts(parse(e.smiles), "morgan2")) for e in history.evaluations if not e.failed]
+    found: dict[str, list[Any]] = {NEAREST: [], SIMILARITY: []}
+    for one in smiles:
+        counts = sparse_counts(parse(one), "morgan2")
+        similarity, nearest = max(((tanimoto(counts, other), s) for s, other in known), default=(math.nan, None))
+        found[NEAREST].append(nearest)
+        found[SIMILARITY].append(_rounded(similarity))
+    return found
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 4)
