@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from rdkit import Chem, rdBase
 
@@ -31,13 +30,12 @@ class Core:
                 f"the core {text!r} is neither a SMILES nor a SMARTS. Give the part to keep, e.g. c1ccc2[nH]ccc2c1."
             )
         self.query = query
-        self.is_in = lru_cache(100_000)(self._is_in)  # the same children come back round after round
 
     def atoms(self, mol: Chem.Mol) -> tuple[int, ...]:
         """The atoms of a molecule that are the core, in its order, where it is found first; none if it is not in it."""
         return tuple(mol.GetSubstructMatch(self.query, useChirality=True))
 
-    def _is_in(self, smiles: str) -> bool:
+    def is_in(self, smiles: str) -> bool:
         """Whether a molecule holds it; one that cannot be parsed does not."""
         mol = parse(smiles)
         return mol is not None and bool(self.atoms(mol))

@@ -84,6 +84,8 @@ def suggest(
         _draw(made, picture, core)
     if out != "-":
         say(f"{len(made)} molecules in {out}. Fill in their values, and give it after the other tables the next time.")
+    if made.refused and not made.statement:
+        say(f"Beside these, {made.refused}.")
     if made.statement:
         say(f"molvae: {made.statement}")
         raise typer.Exit(MISTAKE)

@@ -99,6 +99,8 @@ def optimize(
         say(f"A molecule has reached {target:g}: the search stops. Without --target, the same command goes on.")
     if result.stopped == "stalled":
         say("The search has converged: it finds no new molecules any more, and stops before the budget is spent.")
+    if result.refused:
+        say(f"Without a call, {result.refused}.")
     if floor and keep:
         say("Random screening is not measured beside the search: draws from the model hardly ever hold the core.")
     elif floor:

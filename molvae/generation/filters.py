@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from molvae.chem import ALERT_CATALOGUES, Mol, alerts, parse, problems, property_named
+from molvae.chem import ALERT_CATALOGUES, Mol, alerts, problems, property_named
 from molvae.errors import ConfigError, nearest
 
 FILTER_NAMES = ("sane", "alerts", *ALERT_CATALOGUES)
@@ -72,10 +72,3 @@ def reasons(rule: Filter, mol: Mol, ring_systems: frozenset[str] | None, known: 
         return problems(mol, ring_systems)
     found = alerts(mol, ALERT_CATALOGUES if rule == "alerts" else (rule,))
     return list(dict.fromkeys(f"{alert.name} ({alert.catalogue})" for alert in found))
-
-
-def passes(smiles: str, rules: Sequence[Filter], ring_systems: frozenset[str] | None = None) -> bool:
-    """Whether a molecule passes every filter; one that cannot be parsed does not."""
-    mol = parse(smiles)
-    known: dict[str, float] = {}
-    return mol is not None and not any(reasons(rule, mol, ring_systems, known) for rule in rules)

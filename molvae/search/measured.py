@@ -19,7 +19,7 @@ from molvae.objective import Objective
 from molvae.oracles.base import Measurement, Oracle
 
 WAITING = "not measured yet"
-START, SOURCE = "start", "source"  # what the first table's molecules come from; the column that says it of others
+START, SOURCE = "start", "source"  # where molecules come from that nobody proposed; the column that says it of others
 
 Table = str | os.PathLike[str] | Mapping[str, Sequence[Any]]  # a file, or a mapping such as a pandas DataFrame
 
@@ -45,8 +45,9 @@ class Column(Oracle):
 class Measured:
     """What tables say.
 
-    smiles: canonical isomeric SMILES of N distinct molecules in the order of the tables.  rounds: (N,) the table each was
-    first in, from 0.  sources: (N,) what proposed each.  columns: by name.
+    smiles: canonical isomeric SMILES of N distinct molecules, in the order of the tables, those that nobody proposed first.
+    rounds: (N,) 0 for these, else the table that each was first in, from 1.  sources: (N,) what proposed each, START for
+    those that nobody did.  columns: by name.
     left_out: rows that are no molecules, by reason.  repeated: rows of a molecule that was there before.
     """
 
@@ -77,22 +78,24 @@ def read_measured(tables: Table | Sequence[Table], column: str | None = None) ->
     columns: dict[str, Column] = {}
     left_out: Counter[str] = Counter()
     repeated = 0
-    for number, table in enumerate([tables] if _is_one(tables) else tables):
+    for number, table in enumerate([tables] if _is_one(tables) else tables, 1):
         for text, cells in _rows(table, column):
             written = canonical(text)
             if written is None:
                 left_out[f"{_shortened(text)!r} is not a valid SMILES"] += 1
                 continue
             repeated += written in smiles
-            smiles.setdefault(written, (number, str(_value(cells.get(SOURCE)) or START)))
+            source = str(_value(cells.get(SOURCE)) or START)
+            smiles.setdefault(written, (0 if source == START else number, source))
             for name, cell in cells.items():
                 known = columns.setdefault(name, Column()).cells
                 if (value := _value(cell)) is not None:
                     known.setdefault(written, []).append(value)
     if not smiles:
         raise DataError("the tables hold no molecule. Give at least one with a column of SMILES and one of values.")
-    rounds, sources = zip(*smiles.values(), strict=True)
-    return Measured(list(smiles), list(rounds), list(sources), columns, left_out, repeated)
+    ordered = sorted(smiles, key=lambda one: smiles[one][0])
+    rounds, sources = zip(*(smiles[one] for one in ordered), strict=True)
+    return Measured(ordered, list(rounds), list(sources), columns, left_out, repeated)
 
 
 def _is_one(tables: Table | Sequence[Table]) -> bool:

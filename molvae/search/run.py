@@ -23,7 +23,7 @@ from molvae.files import EventLog, atomic_path
 from molvae.history import Evaluation, History
 from molvae.ledger import Counters, Ledger
 from molvae.objective import Objective
-from molvae.search.demands import demands_of
+from molvae.search.demands import Demands
 from molvae.search.loop import RoundReport, Target, search
 from molvae.search.space import LatentModel, SearchSpace, latent_model
 from molvae.search.strategies.base import STRATEGIES
@@ -52,12 +52,14 @@ class SearchResult:
 
     directory: the run directory.  evaluations: every oracle call, in order.  counters: what was free and what was paid.
     stopped: why: the "budget" is spent, the "target" reached, or the search has "stalled".
+    refused: in words, what candidates were refused without a call since the search was last started, and why; "" if none.
     """
 
     directory: Path
     evaluations: list[Evaluation]
     counters: Counters
     stopped: str
+    refused: str = ""
 
     def best(self, k: int = 10) -> list[Evaluation]:
         """Up to `k` evaluations with the highest scores, best first."""
@@ -139,7 +141,8 @@ def optimize(
     }
     directory = Path(out) if out is not None else Path("runs") / f"{_slug(name)}-{strategy}-{seed}"
     _refuse_other_config(directory, resolved)
-    space = SearchSpace(loaded, start=tuple(start), seed=seed, demands=demands_of(core, filters, loaded))
+    demands = Demands(core, filters, loaded)
+    space = SearchSpace(loaded, start=tuple(start), seed=seed, demands=demands or None)
     chooser = STRATEGIES.build(strategy, settings, space)
     executor = make_executor(objective, workers, time_limit)
     with executor, Ledger(directory / "ledger.sqlite", objective, budget, executor) as ledger:
@@ -159,11 +162,8 @@ def optimize(
             write_molecules(directory / "molecules.csv", ledger.evaluations())
         events.append("stop", reason=stopped, calls=ledger.calls)
         if not ledger.calls:
-            raise RunError(
-                f"none of the model's molecules passes {', '.join(filters)}, so nothing was measured. Loosen the filters, or "
-                "give molecules to start from."
-            )
-        return SearchResult(directory, ledger.evaluations(), ledger.counters, stopped)
+            raise RunError(f"nothing was measured: {demands.told()}. Loosen the filters, or give molecules to start from.")
+        return SearchResult(directory, ledger.evaluations(), ledger.counters, stopped, demands.told())
 
 
 def write_molecules(path: str | os.PathLike[str], evaluations: Sequence[Evaluation]) -> None:

@@ -42,21 +42,21 @@ class SearchSpace:
     model: proposes and decodes.
     start: canonical isomeric SMILES of the molecules the user starts from; empty to start from the model's prior.
     seed: the run's seed. A round's seed is given to `propose`; this one is for what must not change between rounds.
-    demands: what every molecule that is proposed must meet: functions of its canonical SMILES.
+    demands: whether a molecule may be proposed, a function of its canonical SMILES; None if every one may.
     """
 
     model: LatentModel
     start: tuple[str, ...] = ()
     seed: int = 0
-    demands: tuple[Callable[[str], bool], ...] = ()
+    demands: Callable[[str], bool] | None = None
 
     def wants(self, smiles: str) -> bool:
-        """Whether a molecule may be measured: whether it meets every demand."""
-        return all(is_met(smiles) for is_met in self.demands)
+        """Whether a molecule may be measured."""
+        return self.demands is None or self.demands(smiles)
 
     def unwanted(self, known: Container[str]) -> Container[str]:
         """What need not be proposed: what is known, and what may not be measured."""
-        return _Unwanted(self, known) if self.demands else known
+        return known if self.demands is None else _Unwanted(self, known)
 
     @cached_property
     def latents(self) -> RoundLatents:

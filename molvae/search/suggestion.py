@@ -12,48 +12,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from scipy.stats import spearmanr
-
 from molvae.chem import Core, parse, properties, sparse_counts, tanimoto
 from molvae.data.tables import write_table
 from molvae.errors import ConfigError, UnknownName
 from molvae.history import Evaluation, History, Proposal
 from molvae.objective import Objective
 from molvae.oracles.base import ORACLES
-from molvae.oracles.modifiers import IDENTITY
-from molvae.randomness import child_seed, stream
-from molvae.search.demands import demands_of
-from molvae.search.features import FEATURES, feature_cache
+from molvae.randomness import child_seed
+from molvae.search.demands import Demands
+from molvae.search.expectation import Check, expect
 from molvae.search.loop import STALL_ROUNDS, own_random_state
-from molvae.search.measured import SOURCE, WAITING, Column, Measured, Table, read_measured
+from molvae.search.measured import SOURCE, START, WAITING, Column, Measured, Table, read_measured
 from molvae.search.space import LatentModel, SearchSpace, latent_model
 from molvae.search.strategies.base import STRATEGIES, Strategy
-from molvae.search.surrogate import StructureGP, active_set, score_units
 
 if TYPE_CHECKING:
     import pandas
 
 PROPERTIES = ("QED", "SA", "logP", "MW")  # columns of what is suggested, for the eye
 EXPECTED, SPREAD, NEAREST, SIMILARITY = "expected", "sd", "nearest", "similarity"
-FEWEST = 5  # values that the surrogate needs before anything is expected of it
-ACTIVE = 1500
-
-
-@dataclass(frozen=True)
-class Check:
-    """How well the surrogate tells each measured molecule from the others (leave one out, the same hyper-parameters).
-
-    of: what it predicts: the name of the one column that is maximised or minimised as it is, else "score".
-    n: molecules with a value.  rank_correlation: Spearman's, of predicted and measured.
-    error: root mean squared error, in the unit of the values.  error_of_mean: that of the mean of the others.
-    """
-
-    of: str
-    n: int
-    rank_correlation: float
-    error: float
-    error_of_mean: float
 
 
 @dataclass(frozen=True)
@@ -64,7 +41,7 @@ class Suggestions:
     expects, with a standard deviation; the nearest measured molecule and the Tanimoto
     similarity to it (count Morgan, radius 2); properties.
     n_wanted: molecules asked for.  history: what the tables told, the suggestions last.  measured: the tables.
-    check: None while there are too few values.
+    check: None while there are too few values.  refused: in words, what candidates were refused, and why; "" if none.
     """
 
     columns: dict[str, list[Any]]
@@ -72,6 +49,7 @@ class Suggestions:
     history: History
     measured: Measured
     check: Check | None
+    refused: str = ""
 
     def __len__(self) -> int:
         return len(self.smiles)
@@ -96,10 +74,8 @@ class Suggestions:
         """Why there are fewer molecules than asked for; "" if there are not."""
         if len(self) == self.n_wanted:
             return ""
-        return (
-            f"only {len(self)} of {self.n_wanted} molecules were found in {STALL_ROUNDS} rounds that brought nothing more. "
-            "Keep less, or loosen the filters."
-        )
+        found = f"only {len(self)} of {self.n_wanted} molecules were found; the last {STALL_ROUNDS} rounds brought no other."
+        return f"{found} {self.refused}. Keep less, or loosen the filters." if self.refused else found
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the table in the format of the path's ending: .csv, .tsv, .parquet, .sdf, .smi (text also with .gz)."""
@@ -132,8 +108,8 @@ def suggest(
 
     Parameters
     ----------
-    measured: what has been measured, in order: files (.csv, .tsv, .parquet) or DataFrames, one or several. The first holds
-        the molecules to start from. Cells may be empty; a table that `suggest` made goes in when its values are filled in.
+    measured: what has been measured, in order: files (.csv, .tsv, .parquet) or DataFrames, one or several. Cells may be
+        empty; a table that `suggest` made goes in when its values are filled in.
     maximise, minimise, constraints: as of `Objective.from_specs`, where the name of a column is an oracle, too; one of the
         terms must be. A built-in oracle of the same name comes first.
     keep: a substructure that every molecule must hold (`chem.Core`); some measured molecule must hold it.
@@ -153,21 +129,22 @@ def suggest(
     objective = _objective(tables, maximise, minimise, constraints)
     core = _core(keep, tables.smiles)
     loaded = latent_model(model)
-    start = tuple(s for s, number in zip(tables.smiles, tables.rounds, strict=True) if number == 0)
-    space = SearchSpace(loaded, start=start, seed=seed, demands=demands_of(core, filters, loaded))
+    start = tuple(s for s, source in zip(tables.smiles, tables.sources, strict=True) if source == START)
+    demands = Demands(core, filters, loaded)
+    space = SearchSpace(loaded, start=start, seed=seed, demands=demands or None)
     chooser = STRATEGIES.build(strategy, settings or {}, space)
     history = tables.history(objective)
     chosen = _chosen(chooser, history, n, seed, progress)
     smiles = [p.smiles for p in chosen]
-    expected, spread, check = _expected(history, smiles, objective, seed)
+    expected = expect(history, smiles, objective, seed)
     parts = (*objective.terms, *objective.constraints)
     columns: dict[str, list[Any]] = {"smiles": smiles}
     columns |= {part.spec: [None] * len(smiles) for part in parts if isinstance(part.oracle, Column)}
-    columns |= {SOURCE: [p.source for p in chosen], EXPECTED: expected, SPREAD: spread}
+    columns |= {SOURCE: [p.source for p in chosen], EXPECTED: expected.mean, SPREAD: expected.sd}
     columns |= _nearest(smiles, history)
     described = [properties(parse(s), PROPERTIES) for s in smiles]
     columns |= {name: [round(float(known[name]), 4) for known in described] for name in PROPERTIES if name not in columns}
-    return Suggestions(columns, n, history, tables, check)
+    return Suggestions(columns, n, history, tables, expected.check, demands.told())
 
 
 def _objective(tables: Measured, maximise: Sequence[str], minimise: Sequence[str], constraints: Sequence[str]) -> Objective:
@@ -229,41 +206,6 @@ def _chosen(
     return chosen
 
 
-def _expected(
-    history: History, smiles: Sequence[str], objective: Objective, seed: int
-) -> tuple[list[float], list[float], Check | None]:
-    """What the surrogate expects of molecules, with a standard deviation, in natural units, and how good it is.
-
-    The deviations are those of the Gaussian process, noise included; if those of the measured molecules are too small, times
-    the factor that makes them right: the root mean square of (measured - left out) / deviation. They are never made smaller:
-    what is suggested is farther from the measured molecules than these are from each other.
-    """
-    rows = active_set(history.scores, ACTIVE, stream(seed, "active set"))
-    nothing = [math.nan] * len(smiles)
-    if len(rows) < FEWEST or not history.scores_differ:
-        return nothing, nothing, None
-    shift, scale = score_units(history.scores)
-    known, y = [history.smiles[i] for i in rows], (history.scores[rows] - shift) / scale
-    gp = StructureGP(feature_cache(FEATURES))
-    gp.fit(known, y, [gp.learn(known, y)])
-    (left_out,), (variance,) = gp.leave_one_out()
-    factor = max(1.0, float(np.sqrt(np.mean((y - left_out) ** 2 / variance))))
-    (mean,), (noise_free,) = gp.predict(smiles) if smiles else np.zeros((2, 1, 0))
-    term = objective.terms[0]
-    is_plain = len(objective.terms) == 1 and term.transform == IDENTITY and not objective.constraints
-    sign = -1.0 if is_plain and term.direction == "minimise" else 1.0
-    check = Check(
-        of=term.name if is_plain else "score",
-        n=len(rows),
-        rank_correlation=float(spearmanr(left_out, y).statistic),
-        error=float(np.sqrt(np.mean((left_out - y) ** 2))) * scale,
-        error_of_mean=float(y.std()) * scale * len(y) / (len(y) - 1),
-    )
-    expected = sign * (mean * scale + shift)
-    spread = factor * np.sqrt(noise_free + gp.noise) * scale
-    return [_rounded(value) for value in expected], [_rounded(value) for value in spread], check
-
-
 def _nearest(smiles: Sequence[str], history: History) -> dict[str, list[Any]]:
     """The most similar molecule that has a value, and the similarity to it."""
     known = [(e.smiles, sparse_counts(parse(e.smiles), "morgan2")) for e in history.evaluations if not e.failed]
@@ -272,9 +214,5 @@ def _nearest(smiles: Sequence[str], history: History) -> dict[str, list[Any]]:
         counts = sparse_counts(parse(one), "morgan2")
         similarity, nearest = max(((tanimoto(counts, other), s) for s, other in known), default=(math.nan, None))
         found[NEAREST].append(nearest)
-        found[SIMILARITY].append(_rounded(similarity))
+        found[SIMILARITY].append(round(float(similarity), 4))
     return found
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 4)

@@ -12,6 +12,7 @@ from molvae.chem import Core
 from molvae.errors import MolvaeError
 from molvae.history import Evaluation, History, Proposal
 from molvae.randomness import child_seed
+from molvae.search.demands import Demands
 from molvae.search.proposals.base import PROPOSALS, build_sources
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy
@@ -115,7 +116,7 @@ def test_start_molecules_are_measured_first(name: str) -> None:
 def test_only_molecules_that_hold_the_core_are_proposed(name: str) -> None:
     start = (molecule((1, 0, 0, 0)), molecule((2, 0, 1, 1)), molecule((3, 0, 4, 2)), molecule((2, 0, 5, 3)))
     pattern = Chem.MolFromSmarts("c1ccccc1")
-    strategy = STRATEGIES.build(name, {}, SearchSpace(FakeModel(), start=start, demands=(Core("C1=CC=CC=C1").is_in,)))
+    strategy = STRATEGIES.build(name, {}, SearchSpace(FakeModel(), start=start, demands=Demands(Core("C1=CC=CC=C1"))))
     history = History()
     for number in range(4):
         proposals = strategy.propose(history, strategy.batch_size(len(history)), child_seed(0, "round", number))

@@ -45,13 +45,16 @@ def suggested(tables: Any, n: int = 6, **options: Any) -> Suggestions:
 
 def test_cells_are_numbers_empty_or_text_and_repeats_are_averaged(tmp_path: Path) -> None:
     first = write(tmp_path / "a.csv", [["smiles", "IC50 (nM)"], ["OCC", "10"], ["CCN", ""], ["C(", "3"], ["CCC", "> 100"]])
-    second = write(tmp_path / "b.csv", [["smiles", "IC50 (nM)", "source"], ["CCO", "20", "evolution"], ["CCCl", "7", ""]])
+    second = write(
+        tmp_path / "b.csv",
+        [["smiles", "IC50 (nM)", "source"], ["CCO", "20", ""], ["CCBr", "8", "evolution"], ["CCCl", "7", ""]],
+    )
     tables = read_measured([first, second])
-    assert tables.smiles == ["CCO", "CCN", "CCC", "CCCl"]
-    assert (tables.rounds, tables.sources) == ([0, 0, 0, 1], ["start"] * 4)
+    assert tables.smiles == ["CCO", "CCN", "CCC", "CCCl", "CCBr"], "those that nobody proposed come first"
+    assert (tables.rounds, tables.sources) == ([0, 0, 0, 0, 2], ["start"] * 4 + ["evolution"])
     assert tables.repeated == 1 and dict(tables.left_out) == {"'C(' is not a valid SMILES": 1}
     values = tables.columns["IC50 (nM)"].measure(tables.smiles)
-    assert [m.value for m in values[::3]] == [15.0, 7.0]
+    assert [values[i].value for i in (0, 3, 4)] == [15.0, 7.0, 8.0]
     assert (values[1].reason, values[2].reason) == (WAITING, "the score is text ('> 100'), not a number")
 
 
@@ -59,7 +62,7 @@ def test_a_frame_is_read_like_its_file(tmp_path: Path) -> None:
     frame = pandas.DataFrame({"Smiles": ["CCO", "CCN"], "y": [1.5, math.nan], "source": ["prior", None]})
     frame.to_csv(tmp_path / "y.csv", index=False)
     for tables in (read_measured(frame), read_measured([tmp_path / "y.csv"]), read_measured(frame.to_dict("list"))):
-        assert tables.smiles == ["CCO", "CCN"] and tables.sources == ["prior", "start"]
+        assert tables.smiles == ["CCN", "CCO"] and tables.sources == ["start", "prior"]
         assert [m.value for m in tables.columns["y"].measure(["CCO"])] == [1.5]
         assert tables.columns["y"].measure(["CCN"])[0].reason == WAITING
 
@@ -123,7 +126,7 @@ def test_demands_are_met(leads: Path) -> None:
         assert mol.HasSubstructMatch(Chem.MolFromSmiles("c1ccccc1")) and Crippen.MolLogP(mol) <= 2.5
     assert len(made) == 6
     none = suggested(leads, n=2, filters=["MW<=10"])
-    assert len(none) == 0 and "only 0 of 2 molecules" in none.statement
+    assert len(none) == 0 and "only 0 of 2 molecules" in none.statement and "MW is higher" in none.statement
 
 
 def test_without_any_value_they_are_draws_from_the_model(tmp_path: Path) -> None:
