@@ -104,6 +104,8 @@ def _told(made: Suggestions, n_tables: int) -> list[str]:
     told += [f"  {count} left out: {reason}" for reason, count in made.measured.left_out.most_common(5)]
     if made.measured.repeated:
         told.append(f"  rows of a molecule that was there before: {made.measured.repeated}; its values are averaged.")
+    if made.computed:
+        told.append(f"Computed, and not read from {tables}: {', '.join(made.computed)}.")
     if not n_valued:
         told.append("Nothing is known yet, so these are draws from the model.")
     elif made.check is None:

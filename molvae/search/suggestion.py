@@ -38,14 +38,16 @@ class Suggestions:
     """What to measure next.
 
     columns: name -> values, `smiles` first, then an empty column for each thing to measure; `source`; what the surrogate
-    expects, with a standard deviation; the nearest measured molecule and the Tanimoto
-    similarity to it (count Morgan, radius 2); properties.
-    n_wanted: molecules asked for.  history: what the tables told, the suggestions last.  measured: the tables.
+    expects, with a standard deviation; the nearest measured molecule and the Tanimoto similarity to it (count Morgan, radius
+    2); properties.
+    n_wanted: molecules asked for.  objective: what is wanted.  history: what the tables told, the suggestions last.
+    measured: the tables.
     check: None while there are too few values.  refused: in words, what candidates were refused, and why; "" if none.
     """
 
     columns: dict[str, list[Any]]
     n_wanted: int
+    objective: Objective
     history: History
     measured: Measured
     check: Check | None
@@ -58,6 +60,12 @@ class Suggestions:
     def smiles(self) -> list[str]:
         """Canonical isomeric SMILES."""
         return self.columns["smiles"]
+
+    @property
+    def computed(self) -> list[str]:
+        """The terms and bounds that are not in the tables."""
+        parts = (*self.objective.terms, *self.objective.constraints)
+        return list(dict.fromkeys(part.name for part in parts if not isinstance(part.oracle, Column)))
 
     @property
     def known(self) -> list[Evaluation]:
@@ -137,14 +145,13 @@ def suggest(
     chosen = _chosen(chooser, history, n, seed, progress)
     smiles = [p.smiles for p in chosen]
     expected = expect(history, smiles, objective, seed)
-    parts = (*objective.terms, *objective.constraints)
     columns: dict[str, list[Any]] = {"smiles": smiles}
-    columns |= {part.spec: [None] * len(smiles) for part in parts if isinstance(part.oracle, Column)}
+    columns |= {name: [None] * len(smiles) for name in _to_measure(objective)}
     columns |= {SOURCE: [p.source for p in chosen], EXPECTED: expected.mean, SPREAD: expected.sd}
     columns |= _nearest(smiles, history)
     described = [properties(parse(s), PROPERTIES) for s in smiles]
     columns |= {name: [round(float(known[name]), 4) for known in described] for name in PROPERTIES if name not in columns}
-    return Suggestions(columns, n, history, tables, expected.check, demands.told())
+    return Suggestions(columns, n, objective, history, tables, expected.check, demands.told())
 
 
 def _objective(tables: Measured, maximise: Sequence[str], minimise: Sequence[str], constraints: Sequence[str]) -> Objective:
@@ -154,16 +161,24 @@ def _objective(tables: Measured, maximise: Sequence[str], minimise: Sequence[str
         objective = Objective.from_specs(maximise=maximise, minimise=minimise, constraints=constraints, oracles=own)
     except UnknownName as error:
         raise UnknownName(f"the tables have the columns {has}, and there is {error}") from error
-    to_measure = [term.spec for term in objective.terms if isinstance(term.oracle, Column)]
-    if not to_measure:
+    if not any(isinstance(term.oracle, Column) for term in objective.terms):
+        twice = [term.spec for term in objective.terms if term.spec in tables.columns]
         raise ConfigError(
-            f"nothing that is to be maximised or minimised is a column of the tables (they have: {has}). "
+            f"{twice[0]!r} is a built-in oracle, which comes before a column of that name. Rename the column."
+            if twice
+            else f"nothing that is to be maximised or minimised is a column of the tables (they have: {has}). "
             "For a score that a program computes there is `molvae optimize`."
         )
-    for name in to_measure:
+    for name in _to_measure(objective):
         if name in (SOURCE, EXPECTED, SPREAD, NEAREST, SIMILARITY):
             raise ConfigError(f"{name!r} is a column that `suggest` writes, and cannot be what is measured. Rename it.")
     return objective
+
+
+def _to_measure(objective: Objective) -> list[str]:
+    """The columns that it reads."""
+    parts = (*objective.terms, *objective.constraints)
+    return list(dict.fromkeys(part.spec for part in parts if isinstance(part.oracle, Column)))
 
 
 def _core(keep: str, smiles: Sequence[str]) -> Core | None:

@@ -152,6 +152,13 @@ def test_what_is_expected_is_in_the_column_s_own_unit_and_the_check_is_what_it_s
     assert up.check.error_of_mean == pytest.approx(error_of_mean)
 
 
+def test_a_column_with_the_name_of_an_oracle_is_told() -> None:
+    table = {"smiles": LEADS, "logP": [1.0] * len(LEADS), "activity": truth(LEADS)}
+    with pytest.raises(ConfigError, match="'logP' is a built-in oracle, which comes before a column of that name"):
+        suggest(table, maximise=["logP"], model=FakeModel())
+    assert suggest(table, n=1, maximise=["activity"], minimise=["logP"], model=FakeModel()).computed == ["logP"]
+
+
 def test_the_nearest_molecule_is_the_most_similar_one_with_a_value(leads: Path) -> None:
     made = suggested(leads)
     for one, nearest, similarity in zip(made.smiles, made.columns["nearest"], made.columns["similarity"], strict=True):
@@ -165,6 +172,7 @@ def test_columns_and_oracles_make_one_score(leads: Path) -> None:
     for s, value in zip(LEADS, truth(LEADS), strict=True):
         qed = Chem.QED.qed(Chem.MolFromSmiles(s))
         assert known[s].score == pytest.approx((2 * round(value, 4) + qed) / 3)
+    assert made.computed == ["QED"]
     assert made.check.of == "score" and "QED" in made.columns and made.columns["activity"] == [None] * 3
 
 
