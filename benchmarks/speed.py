@@ -39,6 +39,7 @@ from molvae.randomness import stream
 from molvae.search.proposals.base import PROPOSALS, build_sources
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy
+from molvae.search.strategies.default import EVOLUTION
 from molvae.training.loop import Examples, TrainSettings, fit
 
 Row = dict[str, object]
@@ -208,8 +209,10 @@ def search_overhead(
             before = history.before(history.n_rounds - 1)
             strategy.propose(before, strategy.batch_size(len(before)), seed)
             n = strategy.batch_size(size)
-            proposed: list[object] = []
-            seconds = _timed(device, lambda s=strategy, h=history, n=n, out=proposed: out.extend(s.propose(h, n, seed + 1)))
+            proposed: list[Proposal] = []
+            seconds = _timed(
+                device, lambda s=strategy, h=history, n=n, out=proposed: out.extend(rounds_of(s, h, n, seed + 1))
+            )
             yield {
                 "what": f"{strategy_name} after {size:,} calls",
                 "value": round(1000 * seconds / max(1, len(proposed)), 2),
@@ -250,15 +253,35 @@ def source_costs(name: str, train: list[str], device: str, seed: int, asked: int
         }
 
 
+def rounds_of(strategy: Strategy, history: History, n: int, seed: int) -> list[Proposal]:
+    """At least n proposals, or all of ten rounds: the default changes between what its surrogate has judged and what not."""
+    proposed: list[Proposal] = []
+    for _ in range(10):
+        if len(proposed) >= n:
+            break
+        found = strategy.propose(history, n, seed)
+        calls = range(len(history) + 1, len(history) + len(found) + 1)
+        history.append_round(
+            [
+                Evaluation(call, p.smiles, 0.0, "", {}, p.source, history.n_rounds, p.z)
+                for call, p in zip(calls, found, strict=True)
+            ]
+        )
+        proposed += found
+    return proposed
+
+
 def history_of(smiles: list[str], scores: list[float], z: np.ndarray, strategy: Strategy) -> History:
-    """A history of these molecules in rounds of the strategy's own batch sizes, as if they had come from the prior."""
+    """A history of these molecules in rounds of the strategy's own batch sizes, as if every other one had come from the
+    prior, and the others from evolution."""
     history = History()
     while len(history) < len(smiles):
         first = len(history)
         round_ = []
         for i in range(first, min(len(smiles), first + strategy.batch_size(first))):
             latent = None if np.isnan(z[i]).any() else z[i]
-            round_.append(Evaluation(i + 1, smiles[i], scores[i], source="prior", round=history.n_rounds, z=latent))
+            source = EVOLUTION if i % 2 else "prior"
+            round_.append(Evaluation(i + 1, smiles[i], scores[i], source=source, round=history.n_rounds, z=latent))
         history.append_round(round_)
     return history
 
