@@ -26,6 +26,11 @@ Out = Annotated[
 ]
 SmilesColumn = Annotated[str | None, typer.Option(help="SMILES column of a table.")]
 
+Filters = Annotated[
+    list[str] | None,
+    typer.Option("--filter", help='Only what passes: sane, alerts (or PAINS, BRENK, NIH), bounds: sane,alerts,"SA<=4".'),
+]
+
 Beams = Annotated[
     int,
     typer.Option(help="Let the encoder choose among so many strings: slower, more exact; 0 decodes greedily.", min=0),
@@ -48,9 +53,7 @@ def generate(
     prior: Annotated[str | None, typer.Option(help="The model's prior to draw from; its best one by default.")] = None,
     unique: Annotated[bool, typer.Option("--unique", help="No molecule twice.")] = False,
     novel: Annotated[bool, typer.Option("--novel", help="No molecule of the training set.")] = False,
-    filter_: Annotated[
-        list[str] | None, typer.Option("--filter", help='sane, alerts (or PAINS, BRENK, NIH), bounds: sane,alerts,"SA<=4".')
-    ] = None,
+    filter_: Filters = None,
     keep_unfaithful: Annotated[
         bool, typer.Option("--keep-unfaithful", help="Keep molecules that the SELFIES grammar had to repair.")
     ] = False,

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from molvae.cli.generation import ModelName, Out, Seed, SmilesColumn
+from molvae.cli.generation import Filters, ModelName, Out, Seed, SmilesColumn
 from molvae.cli.running import load_model, write_columns
 from molvae.cli.terminal import MISTAKE, progress_bar, say
 from molvae.errors import ConfigError
 
 if TYPE_CHECKING:
     from molvae.search.suggestion import Suggestions
-
-FILTER_HELP = 'Suggest no others: sane, alerts (or PAINS, BRENK, NIH), bounds: sane,alerts,"SA<=4".'
 
 
 def suggest(
@@ -32,7 +30,7 @@ def suggest(
     constraint: Annotated[list[str] | None, typer.Option(help='A bound that comes first: "hERG<=5".')] = None,
     n: Annotated[int, typer.Option("-n", help="Molecules to suggest.")] = 10,
     keep: Annotated[str, typer.Option(help="A core that every molecule must hold, as SMILES or SMARTS.")] = "",
-    filter_: Annotated[list[str] | None, typer.Option("--filter", help=FILTER_HELP)] = None,
+    filter_: Filters = None,
     strategy: Annotated[str, typer.Option(help="How to choose molecules.")] = "default",
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of the strategy: --set active=500.")] = None,
     model: ModelName = "zinc250k",
@@ -52,7 +50,8 @@ def suggest(
     from molvae.search.suggestion import suggest as run
 
     if out != "-":
-        format_of(out)
+        if format_of(out) in (".smi", ".txt", ".sdf"):
+            raise ConfigError(f"{out} has no columns to fill values in. Give -o NAME.csv, .tsv or .parquet.")
         if Path(out).exists():
             raise ConfigError(f"{out} is there already, and may hold measurements. Give another name with -o.")
     if picture is not None and picture.suffix.lower() != ".png":
@@ -93,11 +92,11 @@ def suggest(
 
 def _told(made: Suggestions, n_tables: int) -> list[str]:
     """What the tables held, and how far the surrogate is to be trusted."""
-    failed = [e for e in made.known if e.failed and e not in made.waiting]
-    n_valued = len(made.known) - len(failed) - len(made.waiting)
+    failed, n_waiting = made.failed, len(made.waiting)
+    n_valued = len(made.known) - len(failed) - n_waiting
     tables = f"{n_tables} tables" if n_tables > 1 else "the table"
     told = [
-        f"{len(made.known)} molecules in {tables}: {n_valued} with a value, {len(made.waiting)} not measured yet, "
+        f"{len(made.known)} molecules in {tables}: {n_valued} with a value, {n_waiting} not measured yet, "
         f"{len(failed)} without a value."
     ]
     told += [f"  {count} without: {reason}" for reason, count in Counter(e.reason for e in failed).most_common(5)]

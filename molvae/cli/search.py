@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from molvae.cli.generation import Filters
 from molvae.cli.terminal import plain_table, say
 from molvae.errors import ConfigError, MolvaeError
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from molvae.search.loop import RoundReport
 
 SHOWN = 10
-FILTER_HELP = 'Spend no call on others: sane, alerts (or PAINS, BRENK, NIH), bounds: sane,alerts,"SA<=4".'
 
 
 def optimize(
@@ -39,7 +39,7 @@ def optimize(
     keep: Annotated[
         str, typer.Option(help="A core that every molecule must hold, as SMILES or SMARTS; those of --start hold it.")
     ] = "",
-    filter_: Annotated[list[str] | None, typer.Option("--filter", help=FILTER_HELP)] = None,
+    filter_: Filters = None,
     strategy: Annotated[str, typer.Option(help="How to choose molecules.")] = "default",
     model: Annotated[str, typer.Option(help="A shipped model, or the path of a trained one.")] = "zinc250k",
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 0,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from molvae.chem import PROPERTIES, property_named
-from molvae.data.tables import write_table
+from molvae.data.molecule_table import MoleculeTable
 from molvae.errors import ConfigError
 from molvae.generation.candidates import Candidate, Plan, examine, examine_share, prepare
 from molvae.generation.conditioning import Achieved, achieved
@@ -27,8 +27,6 @@ from molvae.processes import begin_yielding_worker
 from molvae.randomness import child_seed
 
 if TYPE_CHECKING:
-    import pandas
-
     from molvae.generation.model import Model
 
 DEFAULT_PROPERTIES = ("QED", "logP", "SA", "MW", "TPSA", "HBD", "HBA", "rings", "rotatable_bonds")
@@ -73,7 +71,7 @@ class Funnel:
 
 
 @dataclass(frozen=True)
-class Library:
+class Library(MoleculeTable):
     """What `generate` made.
 
     columns: name -> values, `smiles` first, one row a molecule.  n_wanted: molecules asked for.  funnel: what was drawn and
@@ -87,28 +85,10 @@ class Library:
     statement: str = ""
     condition: Mapping[str, float] = field(default_factory=dict)
 
-    def __len__(self) -> int:
-        return len(self.smiles)
-
-    @property
-    def smiles(self) -> list[str]:
-        """Canonical isomeric SMILES."""
-        return self.columns["smiles"]
-
     @property
     def achieved(self) -> dict[str, Achieved]:
         """Target against achieved, by property of the condition; empty without one."""
         return achieved(self.columns, self.condition)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the table in the format of the path's ending: .smi, .csv, .tsv, .sdf, .parquet (text also with .gz)."""
-        write_table(path, self.columns)
-
-    def to_frame(self) -> pandas.DataFrame:
-        """The table as a pandas DataFrame."""
-        import pandas
-
-        return pandas.DataFrame(self.columns)
 
 
 def generate(

@@ -5,6 +5,7 @@ A cell is a number, or empty where nobody has measured yet, or text where there 
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ class Column(Oracle):
 
     @staticmethod
     def _of(cells: Sequence[float | str]) -> Measurement:
-        numbers = [cell for cell in cells if isinstance(cell, float)]
+        numbers = [cell for cell in cells if isinstance(cell, float) and math.isfinite(cell)]
         if numbers:
             return Measurement.of(sum(numbers) / len(numbers))
         return Measurement.of(cells[0]) if cells else Measurement.failed(WAITING)
@@ -109,17 +110,16 @@ def _rows(table: Table, column: str | None) -> Iterator[tuple[str, dict[str, Any
         if layout.header is None:
             raise ConfigError(f"{table} has no columns with names. Give a table: .csv, .tsv or .parquet.")
         names = {name: at for at, name in enumerate(layout.header) if at != layout.column}
-        # As little as to read the file once for each column: tables of measurements are small.
+        # The file is read once for each column: tables of measurements are small.
         texts = [row.text for row in read_rows(table, layout)]
         cells = [[row.name for row in read_rows(table, replace(layout, names=at))] for at in names.values()]
     else:
-        header = [str(name) for name in table.keys()]  # noqa: SIM118 - a DataFrame iterates over rows of nothing else
-        found = [name for name in header if (name == column if column else name.strip().lower() == "smiles")]
+        whole = {str(name): list(values) for name, values in table.items()}
+        found = [name for name in whole if (name == column if column else name.strip().lower() == "smiles")]
         if not found:
-            raise no_column("the table", column or "smiles", header)
-        names = {name: 0 for name in header if name != found[0]}
-        texts = [str(text) for text in table[found[0]]]
-        cells = [list(table[name]) for name in names]
+            raise no_column("the table", column or "smiles", list(whole))
+        texts = [str(text) for text in whole.pop(found[0])]
+        names, cells = whole, list(whole.values())
     for text, *values in zip(texts, *cells, strict=True):
         yield text, dict(zip(names, values, strict=True))
 

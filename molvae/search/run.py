@@ -161,7 +161,7 @@ def optimize(
         finally:
             write_molecules(directory / "molecules.csv", ledger.evaluations())
         events.append("stop", reason=stopped, calls=ledger.calls)
-        if not ledger.calls:
+        if not ledger.calls and demands.n_refused:
             raise RunError(f"nothing was measured: {demands.told()}. Loosen the filters, or give molecules to start from.")
         return SearchResult(directory, ledger.evaluations(), ledger.counters, stopped, demands.told())
 

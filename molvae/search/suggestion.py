@@ -7,13 +7,12 @@ was suggested and has no value yet is not suggested again.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from molvae.chem import Core, parse, properties, sparse_counts, tanimoto
-from molvae.data.tables import write_table
+from molvae.data.molecule_table import MoleculeTable
 from molvae.errors import ConfigError, UnknownName
 from molvae.history import Evaluation, History, Proposal
 from molvae.objective import Objective
@@ -27,14 +26,14 @@ from molvae.search.space import LatentModel, SearchSpace, latent_model
 from molvae.search.strategies.base import STRATEGIES, Strategy
 
 if TYPE_CHECKING:
-    import pandas
+    pass
 
 PROPERTIES = ("QED", "SA", "logP", "MW")  # columns of what is suggested, for the eye
 EXPECTED, SPREAD, NEAREST, SIMILARITY = "expected", "sd", "nearest", "similarity"
 
 
 @dataclass(frozen=True)
-class Suggestions:
+class Suggestions(MoleculeTable):
     """What to measure next.
 
     columns: name -> values, `smiles` first, then an empty column for each thing to measure; `source`; what the surrogate
@@ -53,14 +52,6 @@ class Suggestions:
     check: Check | None
     refused: str = ""
 
-    def __len__(self) -> int:
-        return len(self.smiles)
-
-    @property
-    def smiles(self) -> list[str]:
-        """Canonical isomeric SMILES."""
-        return self.columns["smiles"]
-
     @property
     def computed(self) -> list[str]:
         """The terms and bounds that are not in the tables."""
@@ -78,22 +69,17 @@ class Suggestions:
         return [e for e in self.known if e.failed and WAITING in e.reason]
 
     @property
+    def failed(self) -> list[Evaluation]:
+        """Those that were measured without giving a value."""
+        return [e for e in self.known if e.failed and WAITING not in e.reason]
+
+    @property
     def statement(self) -> str:
         """Why there are fewer molecules than asked for; "" if there are not."""
         if len(self) == self.n_wanted:
             return ""
         found = f"only {len(self)} of {self.n_wanted} molecules were found; the last {STALL_ROUNDS} rounds brought no other."
         return f"{found} {self.refused}. Keep less, or loosen the filters." if self.refused else found
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the table in the format of the path's ending: .csv, .tsv, .parquet, .sdf, .smi (text also with .gz)."""
-        write_table(path, self.columns)
-
-    def to_frame(self) -> pandas.DataFrame:
-        """The table as a pandas DataFrame."""
-        import pandas
-
-        return pandas.DataFrame(self.columns)
 
 
 def suggest(

@@ -245,6 +245,7 @@ def test_ctrl_c_loses_nothing_and_says_how_to_go_on(molvae, tiny_model: Path, tm
         (("suggest", "columns.csv", "--maximize", "y"), 1, "has: name, logP"),
         (("suggest", "good.smi", "--maximize", "y"), 2, "no columns with names"),
         (("suggest", "absent.csv", "--maximize", "y"), 1, "no file absent.csv"),
+        (("suggest", "absent.csv", "--maximize", "y", "-o", "order.sdf"), 2, "no columns to fill values in"),
         (("suggest", "absent.csv", "--maximize", "y", "--picture", "a.svg"), 2, "Give --picture NAME.png"),
         (("optimize", "QED", "--budget", "5", "--model", "absent"), 1, "no checkpoint 'absent'"),
         (("optimize", "QED", "--budget", "5", "--model", "file"), 1, "a molvae checkpoint is a folder"),

@@ -120,6 +120,12 @@ def test_a_campaign_finds_better_molecules_than_chance(leads: Path, tmp_path: Pa
     assert np.mean(found) > np.quantile(chance, 0.9)
 
 
+def test_a_cell_that_is_no_finite_number_spoils_no_other() -> None:
+    columns = read_measured({"smiles": ["CCO", "OCC", "CCN"], 0: [2.0, "nan", "inf"]}).columns
+    found = columns["0"].measure(["CCO", "CCN"])
+    assert found[0].value == 2.0 and found[1].reason == "the score is inf"
+
+
 def test_demands_are_met(leads: Path) -> None:
     made = suggested(leads, keep="c1ccccc1", filters=["logP<=2.5"])
     for mol in map(Chem.MolFromSmiles, made.smiles):
