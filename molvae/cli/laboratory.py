@@ -100,7 +100,8 @@ def _told(made: Suggestions, n_tables: int) -> list[str]:
         f"{len(failed)} without a value."
     ]
     told += [f"  {count} without: {reason}" for reason, count in Counter(e.reason for e in failed).most_common(5)]
-    told += [f"  {count} left out: {reason}" for reason, count in made.measured.left_out.most_common(5)]
+    left_out = made.measured.left_out
+    told += [f"  left out: {why}" for why in left_out[:5]] + [f"  and {len(left_out) - 5} more"] * (len(left_out) > 5)
     if made.measured.repeated:
         told.append(f"  rows of a molecule that was there before: {made.measured.repeated}; its values are averaged.")
     if made.computed:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -49,14 +48,14 @@ class Measured:
     smiles: canonical isomeric SMILES of N distinct molecules, in the order of the tables, those that nobody proposed first.
     rounds: (N,) 0 for these, else the table that each was first in, from 1.  sources: (N,) what proposed each, START for
     those that nobody did.  columns: by name.
-    left_out: rows that are no molecules, by reason.  repeated: rows of a molecule that was there before.
+    left_out: a sentence for each row that is no molecule.  repeated: rows of a molecule that was there before.
     """
 
     smiles: list[str]
     rounds: list[int]
     sources: list[str]
     columns: dict[str, Column]
-    left_out: Counter[str]
+    left_out: list[str]
     repeated: int
 
     def history(self, objective: Objective) -> History:
@@ -77,19 +76,20 @@ def read_measured(tables: Table | Sequence[Table], column: str | None = None) ->
     """
     smiles: dict[str, tuple[int, str]] = {}
     columns: dict[str, Column] = {}
-    left_out: Counter[str] = Counter()
+    left_out: list[str] = []
     repeated = 0
     for number, table in enumerate([tables] if _is_one(tables) else tables, 1):
-        for text, cells in _rows(table, column):
+        name = str(table) if isinstance(table, (str, os.PathLike)) else f"table {number}"
+        for row, (text, cells) in enumerate(_rows(table, column), 1):
             written = canonical(text)
             if written is None:
-                left_out[f"{_shortened(text)!r} is not a valid SMILES"] += 1
+                left_out.append(f"{_shortened(text)!r} in row {row} of {name} is not a valid SMILES")
                 continue
             repeated += written in smiles
             source = str(_value(cells.get(SOURCE)) or START)
             smiles.setdefault(written, (0 if source == START else number, source))
-            for name, cell in cells.items():
-                known = columns.setdefault(name, Column()).cells
+            for title, cell in cells.items():
+                known = columns.setdefault(title, Column()).cells
                 if (value := _value(cell)) is not None:
                     known.setdefault(written, []).append(value)
     if not smiles:

@@ -52,7 +52,7 @@ def test_cells_are_numbers_empty_or_text_and_repeats_are_averaged(tmp_path: Path
     tables = read_measured([first, second])
     assert tables.smiles == ["CCO", "CCN", "CCC", "CCCl", "CCBr"], "those that nobody proposed come first"
     assert (tables.rounds, tables.sources) == ([0, 0, 0, 0, 2], ["start"] * 4 + ["evolution"])
-    assert tables.repeated == 1 and dict(tables.left_out) == {"'C(' is not a valid SMILES": 1}
+    assert tables.repeated == 1 and tables.left_out == [f"'C(' in row 3 of {first} is not a valid SMILES"]
     values = tables.columns["IC50 (nM)"].measure(tables.smiles)
     assert [values[i].value for i in (0, 3, 4)] == [15.0, 7.0, 8.0]
     assert (values[1].reason, values[2].reason) == (WAITING, "the score is text ('> 100'), not a number")
