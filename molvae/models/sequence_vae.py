@@ -198,8 +198,9 @@ class SequenceVAE(nn.Module):
         noise = self._noise((n_seen, self.latent_tokens, self.latent_size), generator)[before : before + len(shown)]
         # No network likes an empty batch; one molecule is read in its place, and forgotten.
         inferred = self.infer(read[shown], noise) if len(shown) else self.infer(read[:1]).first(0)
-        memory = self.hidden(len(ids)).to(inferred.z.dtype)
-        memory[shown] = self.memory(inferred.z)
+        given = self.memory(inferred.z)
+        memory = self.hidden(len(ids)).to(given.dtype)  # which autocast may have narrowed
+        memory[shown] = given
         asked = self.asked(batch, generator)
         if asked is not None:
             memory = self.told(memory, asked[rows])

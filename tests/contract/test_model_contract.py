@@ -211,6 +211,19 @@ class TestLoss:
                 assert z.device.type == device == model.sample_prior(2, torch_stream(0)).device.type
                 assert len(write(model, z, max_length=9)) == len(write_consistent(model, z, 2, max_length=9)) == 8
 
+    def test_in_bfloat16_every_term_is_what_it_is_in_float32_but_for_rounding(self, case, data):
+        model = build(case, data.vocabulary, properties=2, word_dropout=0.1, unconditional=0.2)
+        batch = Batch(data.table.batch(torch.arange(32)), properties=torch.randn(32, 2, generator=torch_stream(1)))
+        for player, parameters in model.players().items():
+            exact = losses(model, batch, player)
+            with torch.autocast("cpu", torch.bfloat16):
+                rounded = losses(model, batch, player)
+            rounded["loss"].backward()
+            assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in parameters)
+            # 8 significant bits; terms near 0 are sums of what is not.
+            for name, value in exact.items():
+                torch.testing.assert_close(rounded[name].float(), value, rtol=0.05, atol=0.05, msg=f"{player}: {name}")
+
     def test_the_encoder_reads_the_source_and_the_decoder_writes_the_ids(self, case, data):
         model = build(case, data.vocabulary).eval()
         model._noise = lambda shape, generator: torch.zeros(tuple(shape))
