@@ -94,6 +94,10 @@ def process_group(device: torch.device) -> Iterator[Group]:
     if size < 2 or "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
         yield Group()
         return
+    # Its functions take the group of the moment of their import as a default, and torch's optimizers import it: imported while
+    # a group lives, it keeps that group's threads past destroy_process_group, to abort the process as Python winds up.
+    import torch.distributed.nn.functional  # noqa: F401
+
     with _lost_process():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     if device.type == "cuda":
