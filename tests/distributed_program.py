@@ -1,5 +1,6 @@
 """A small training run that torchrun starts in several processes: `distributed_program.py FOLDER`. Each process has a folder
-of its own, FOLDER/0, FOLDER/1 ...; the losses of every step are left in FOLDER/losses-RANK.json."""
+of its own, FOLDER/0, FOLDER/1 ... FOLDER/losses-RANK.json has the losses of every step, FOLDER/threads-RANK.json the names
+of the threads that outlive the group, where the system tells them."""
 
 import json
 import sys
@@ -58,3 +59,5 @@ if __name__ == "__main__":
     with process_group(torch.device("cpu")) as joined:
         losses = run(root / str(joined.rank), PLAN, group=joined)
         (root / f"losses-{joined.rank}.json").write_text(json.dumps(losses))
+    threads = Path("/proc/self/task").glob("*/comm")
+    (root / f"threads-{joined.rank}.json").write_text(json.dumps([path.read_text().strip() for path in threads]))

@@ -1,6 +1,7 @@
 """The only door to RDKit: molecules, standardisation, fingerprints, properties, filters with reasons."""
 
 from molvae.chem.core import Core
+from molvae.chem.difference import changed_atoms
 from molvae.chem.filters import ALERT_CATALOGUES, SANITY_REASONS, Alert, alerts, problems, ring_systems
 from molvae.chem.fingerprints import COUNT_KINDS, count_fingerprints, sparse_counts, tanimoto
 from molvae.chem.molecules import (
@@ -31,6 +32,7 @@ __all__ = [
     "canonical",
     "canonical_form",
     "canonical_forms",
+    "changed_atoms",
     "count_fingerprints",
     "first_writing",
     "parse",

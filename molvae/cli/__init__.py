@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import molvae
-from molvae.cli import benchmark, data, evaluation, generation, laboratory, models, oracles, search, uses
+from molvae.cli import benchmark, data, evaluation, generation, laboratory, models, oracles, search, uses, viewing
 from molvae.cli.terminal import Verbs, show_warnings
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ for verb in (
     search.optimize,
     search.report,
     laboratory.suggest,
+    viewing.view,
     generation.reconstruct,
     generation.interpolate,
     generation.neighbours,

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import base64
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from molvae.chem import Core, alerts, parse, problems, properties
+from molvae.chem import Core, parse
 from molvae.config import to_toml
 from molvae.files import atomic_path, write_text
 from molvae.history import Evaluation
+from molvae.report.gallery import described, remarks
 from molvae.report.pictures import grid_png, molecule_svg
 from molvae.report.plots import overview_png, progress_png
 from molvae.report.run_files import Run, read_run
 from molvae.report.summary import summarise, written
+from molvae.report.templates import render
 
 SHOWN = 30  # molecules on the page
 IN_GRID = 20  # molecules in best.png
-DESCRIPTORS = {"QED": ".2f", "SA": ".1f", "logP": ".1f", "MW": ".0f"}  # with the digits that they deserve
 
 
 def write_report(directory: str | os.PathLike[str], picture: str | os.PathLike[str] | None = None) -> Path:
@@ -51,12 +50,11 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 def page(run: Run, progress: bytes) -> str:
     """The HTML of a run: nothing is loaded from elsewhere, and every text from the run's files is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["score"] = lambda value: written(value) if value is not None else ""
-    template = environment.from_string(files("molvae.report").joinpath("run.html.j2").read_text(encoding="utf-8"))
     choosing, measuring = run.seconds()
     components = list(dict.fromkeys(name for e in run.best(SHOWN) for name in e.components))
-    return template.render(
+    return render(
+        "run.html.j2",
+        score=lambda value: written(value) if value is not None else "",
         title=run.title,
         goal=run.goal,
         directory=run.directory.name,
@@ -77,10 +75,9 @@ def _described(evaluation: Evaluation, core: Core | None) -> dict[str, Any]:
     """What the page says about one molecule."""
     mol = parse(evaluation.smiles)
     assert mol is not None, "the ledger holds valid molecules only"
-    found = [f"{alert.name} ({alert.catalogue})" for alert in alerts(mol)]
     return {
         "evaluation": evaluation,
         "svg": Markup(molecule_svg(evaluation.smiles, core=core)),  # RDKit's own drawing, no text of ours inside
-        "descriptors": {name: format(value, DESCRIPTORS[name]) for name, value in properties(mol, DESCRIPTORS).items()},
-        "remarks": [*problems(mol), *dict.fromkeys(found)],
+        "descriptors": described(mol),
+        "remarks": remarks(mol),
     }

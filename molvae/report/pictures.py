@@ -15,18 +15,20 @@ from molvae.chem import Core, Mol, parse
 MARK = (0.66, 0.84, 0.97)  # pale blue: no atom has this colour
 
 
-def molecule_svg(smiles: str, size: tuple[int, int] = (260, 190), core: Core | None = None) -> str:
-    """An `<svg>` element of the molecule without background; "" for an invalid one."""
+def molecule_svg(
+    smiles: str, size: tuple[int, int] = (260, 190), core: Core | None = None, marked: Sequence[int] | None = None
+) -> str:
+    """An `<svg>` element of the molecule without background; "" for an invalid one. marked: atoms, by default the core's."""
     laid_out = _laid_out(smiles, core)
     if laid_out is None:
         return ""
-    mol, marked = laid_out
+    mol, in_core = laid_out
     drawing = rdMolDraw2D.MolDraw2DSVG(*size)
     options = drawing.drawOptions()
     options.clearBackground = False
     options.padding = 0.06
     options.setHighlightColour(MARK)
-    rdMolDraw2D.PrepareAndDrawMolecule(drawing, mol, highlightAtoms=marked)
+    rdMolDraw2D.PrepareAndDrawMolecule(drawing, mol, highlightAtoms=in_core if marked is None else marked)
     drawing.FinishDrawing()
     text = drawing.GetDrawingText()
     return text[text.index("<svg") :]
@@ -39,8 +41,12 @@ def grid_png(
     columns: int = 5,
     cell: tuple[int, int] = (300, 250),
     core: Core | None = None,
+    marked: Sequence[Sequence[int]] | None = None,
 ) -> bytes:
-    """A PNG of molecules in rows of `columns`, each with its text below; an invalid molecule leaves its cell empty."""
+    """A PNG of molecules in rows of `columns`, each with its text below; an invalid molecule leaves its cell empty.
+
+    marked: atoms of each, by default the core's.
+    """
     width, height = cell
     rows = max(1, -(-len(smiles) // columns))
     drawing = rdMolDraw2D.MolDraw2DCairo(width * min(columns, max(len(smiles), 1)), height * rows, width, height)
@@ -50,7 +56,9 @@ def grid_png(
     options.setHighlightColour(MARK)
     laid_out = [_laid_out(one, core) or (Mol(), ()) for one in smiles]
     drawing.DrawMolecules(
-        [mol for mol, _ in laid_out], legends=list(texts), highlightAtoms=[marked for _, marked in laid_out]
+        [mol for mol, _ in laid_out],
+        legends=list(texts),
+        highlightAtoms=[in_core for _, in_core in laid_out] if marked is None else [list(atoms) for atoms in marked],
     )
     drawing.FinishDrawing()
     return drawing.GetDrawingText()

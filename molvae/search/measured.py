@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from molvae.chem import canonical
-from molvae.data.tables import no_column, read_rows, stated_layout
+from molvae.data.columns import read_columns
+from molvae.data.tables import no_column, stated_layout
 from molvae.errors import ConfigError, DataError
 from molvae.history import Evaluation, History
 from molvae.objective import Objective
@@ -106,22 +107,17 @@ def _is_one(tables: Table | Sequence[Table]) -> bool:
 def _rows(table: Table, column: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """SMILES and the other cells of each row by name."""
     if isinstance(table, (str, os.PathLike)):
-        layout = stated_layout(table, column)
-        if layout.header is None:
+        if stated_layout(table, column).header is None:
             raise ConfigError(f"{table} has no columns with names. Give a table: .csv, .tsv or .parquet.")
-        names = {name: at for at, name in enumerate(layout.header) if at != layout.column}
-        # The file is read once for each column: tables of measurements are small.
-        texts = [row.text for row in read_rows(table, layout)]
-        cells = [[row.name for row in read_rows(table, replace(layout, names=at))] for at in names.values()]
+        texts, others = read_columns(table, column)
     else:
         whole = {str(name): list(values) for name, values in table.items()}
         found = [name for name in whole if (name == column if column else name.strip().lower() == "smiles")]
         if not found:
             raise no_column("the table", column or "smiles", list(whole))
-        texts = [str(text) for text in whole.pop(found[0])]
-        names, cells = whole, list(whole.values())
-    for text, *values in zip(texts, *cells, strict=True):
-        yield text, dict(zip(names, values, strict=True))
+        texts, others = [str(text) for text in whole.pop(found[0])], whole
+    for text, *values in zip(texts, *others.values(), strict=True):
+        yield text, dict(zip(others, values, strict=True))
 
 
 def _value(cell: Any) -> float | str | None:

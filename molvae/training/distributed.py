@@ -94,9 +94,9 @@ def process_group(device: torch.device) -> Iterator[Group]:
     if size < 2 or "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
         yield Group()
         return
-    # Its functions take the group of the moment of their import as a default, and torch's optimizers import it: imported while
-    # a group lives, it keeps that group's threads past destroy_process_group, to abort the process as Python winds up.
-    import torch.distributed.nn.functional  # noqa: F401
+    # Its functions take the group that there is when they are imported as a default, and torch's optimizers import them:
+    # while a group lives, that would keep its threads past destroy_process_group, to abort the process as Python winds up.
+    import torch.distributed.nn.functional
 
     with _lost_process():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)

@@ -7,13 +7,11 @@ tsne  t-SNE (van der Maaten & Hinton, J. Mach. Learn. Res. 9:2579, 2008): what i
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 
 import numpy as np
 
@@ -143,10 +141,10 @@ def map_html(drawn: LatentMap) -> str:
 
     Names and labels are data to the page, never markup.
     """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
+
+    from molvae.report.templates import render, script_data
 
     low, high = limits(drawn.values)
     data = {
@@ -162,11 +160,7 @@ def map_html(drawn: LatentMap) -> str:
         "high": high,
         "colours": [to_hex(colormaps["viridis"](i / 63)) for i in range(64)],
     }
-    # "<" inside a string could end the script element; as an escape it is the same string.
-    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    template = environment.from_string(files("molvae.report").joinpath("map.html.j2").read_text(encoding="utf-8"))
-    return template.render(data=Markup(text), title=f"{len(drawn.smiles):,} molecules by {drawn.label}")
+    return render("map.html.j2", data=script_data(data), title=f"{len(drawn.smiles):,} molecules by {drawn.label}")
 
 
 def limits(values: np.ndarray) -> tuple[float, float]:

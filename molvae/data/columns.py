@@ -1,0 +1,45 @@
+"""Everything that a file says of its molecules: the other columns of a table, the data items of SDF records."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from itertools import chain
+
+from molvae.data.tables import block_smiles, read_rows, stated_layout
+
+
+def read_columns(path: str | os.PathLike[str], column: str | None = None) -> tuple[list[str], dict[str, list[str]]]:
+    """The SMILES of a file, as written, and everything else that it says: columns of text by name, "" for an empty cell.
+
+    The id of a SMILES line or SDF record is the column "id"; the data items of records are columns.
+    column, and the errors: as in `read_molecules`. Rows without a molecule are left in.
+    """
+    layout = stated_layout(path, column)
+    rows = list(read_rows(path, layout))
+    if layout.header is not None:
+        names = {name: at for at, name in enumerate(layout.header) if at != layout.column}
+        # The file is read once for each column: tables that people look at are small.
+        columns = {name: [row.name for row in read_rows(path, replace(layout, names=at))] for name, at in names.items()}
+        return [row.text for row in rows], columns
+    columns = {"id": [row.name for row in rows]} if any(row.name for row in rows) else {}
+    if layout.ending != ".sdf":
+        return [row.text for row in rows], columns
+    items = [_data_items(row.text) for row in rows]
+    columns |= {name: [one.get(name, "") for one in items] for name in dict.fromkeys(chain.from_iterable(items))}
+    return [block_smiles(row.text) for row in rows], columns
+
+
+def _data_items(record: str) -> dict[str, str]:
+    """The data items of an SDF record: after a line "> <name>", what stands before the next empty line."""
+    items: dict[str, str] = {}
+    name = ""
+    for line in record.partition("\nM  END")[2].splitlines():
+        if line.startswith(">") and "<" in line:
+            name = line[line.index("<") + 1 :].rpartition(">")[0]
+            items[name] = ""
+        elif name and line.strip():
+            items[name] += ("\n" if items[name] else "") + line
+        else:
+            name = ""
+    return items
