@@ -11,6 +11,7 @@ _VERBS = {
     "load": "molvae.generation.model",
     "prepare": "molvae.data.building",
     "train": "molvae.training.experiment",
+    "fit_prior": "molvae.training.second_stage",
     "generate": "molvae.generation.library",
     "optimize": "molvae.search.run",
     "suggest": "molvae.search.suggestion",

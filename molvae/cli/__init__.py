@@ -43,6 +43,7 @@ for verb in (
     generation.decode,
     data.prepare,
     models.train,
+    models.fit_prior,
     evaluation.evaluate,
     uses.compress,
     uses.decompress,

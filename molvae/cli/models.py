@@ -1,4 +1,4 @@
-"""`molvae train` and `molvae doctor`."""
+"""`molvae train`, `molvae fit-prior` and `molvae doctor`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 import molvae
-from molvae.cli.generation import SmilesColumn
+from molvae.cli.generation import ModelName, Seed, SmilesColumn
 from molvae.cli.running import n_cores
-from molvae.cli.terminal import INTERRUPTED, MISTAKE, plain_table, say
+from molvae.cli.terminal import INTERRUPTED, MISTAKE, plain_table, say, stages
 
 PACKAGES = ("torch", "rdkit", "selfies", "botorch", "gpytorch", "numpy", "pandas", "pyarrow")
 
@@ -79,6 +79,52 @@ def train(
         header = ["memorised", "n", "training molecules", "0.9 similar or more", "median similarity"]
         say(plain_table(header, rows, left=(0,)))
         say(f"Each sample with its similarity to the nearest training molecule: {out / 'memorisation.csv'}")
+
+
+def fit_prior(
+    data: Annotated[
+        Path, typer.Argument(help="Molecules, best those of the training: .smi, .csv, .sdf, ..., or a prepared data set.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="The checkpoint folder to write; in a run directory, its checkpoint is replaced."),
+    ],
+    model: ModelName = "zinc250k",
+    prior: Annotated[str, typer.Option(help="flow, mixture, gaussian, or of models of codes codes.")] = "flow",
+    ask: Annotated[str, typer.Option(help="Properties that it can be asked for: logP,QED,MW. Of flow alone.")] = "",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of the prior: --set steps=20000.")] = None,
+    smiles_col: SmilesColumn = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Processes for the RDKit work; by default one a core.")] = None,
+) -> None:
+    """Fit a prior to a trained model.
+
+    Where its latents for new molecules come from; the model itself stays as it is. A prior fitted with --ask draws molecules
+    of wanted properties: molvae generate --model OUT --condition logP=2.5.
+    """
+    from molvae.config import override
+    from molvae.training.second_stage import fit_prior as fit
+
+    names = tuple(name.strip() for name in ask.split(",") if name.strip())
+    with stages() as progress:
+        fitted = fit(
+            model,
+            data,
+            prior,
+            out=out,
+            properties=names,
+            settings=override({}, set_ or []),
+            column=smiles_col,
+            device=device,
+            workers=n_cores() if workers is None else workers,
+            seed=seed,
+            progress=progress,
+        )
+    about = fitted.card["priors"][prior]
+    more = f", {about['left_out']:,} left out, which cannot be encoded" if about["left_out"] else ""
+    say(f"{prior} prior of {about['data']['rows']:,} molecules{more}.")
+    say(f"Checkpoint: {out}   (molvae generate --model {out} --prior {prior})")
 
 
 def doctor() -> None:

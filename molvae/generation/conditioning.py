@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from molvae.errors import ConfigError, nearest
+from molvae.errors import CheckpointError, ConfigError, nearest
+
+if TYPE_CHECKING:  # torch, which the workers of a library do not need
+    from molvae.checkpoint import Checkpoint
 
 EXAMPLE = "logP=2.5,QED=0.9"
 
@@ -53,6 +56,17 @@ def standardise(condition: Mapping[str, float], scales: Mapping[str, Mapping[str
             )
         row[0, list(scales).index(name)] = (value - scale["mean"]) / scale["sd"]
     return row
+
+
+def prior_scales(checkpoint: Checkpoint, prior: str) -> Mapping[str, Mapping[str, float]]:
+    """The properties that a fitted prior can be asked for, as in `standardise`, empty for one that cannot be asked.
+
+    Raises CheckpointError if the card does not have them.
+    """
+    scales = checkpoint.card.get("priors", {}).get(prior, {}).get("properties", {})
+    if len(scales) != checkpoint.priors[prior].conditions:
+        raise CheckpointError(f"the model's card does not say what its prior {prior!r} can be asked for. Fit it again.")
+    return scales
 
 
 def check_guidance(guidance: float) -> None:

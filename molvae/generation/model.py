@@ -20,7 +20,7 @@ from molvae.data.derivation import derive_strings, encode_strings
 from molvae.errors import ConfigError, nearest
 from molvae.files import file_hash
 from molvae.generation import exploration
-from molvae.generation.conditioning import check_guidance, standardise
+from molvae.generation.conditioning import check_guidance, prior_scales, standardise
 from molvae.generation.exploration import Neighbour, Waypoint
 from molvae.models.consistent import write_consistent
 from molvae.models.decoding import strings, write
@@ -93,6 +93,7 @@ class Model:
         self.grammar = Grammar(self.vocabulary) if constrained and self.vocabulary.spelling == "marks" else None
         self._directed = {i for i, token in enumerate(self.vocabulary.tokens) if "/" in token or "\\" in token}
         self.latent_size = self.vae.latent_tokens * self.vae.latent_size
+        self._asked: dict[str, float] = {}
         self._condition: Tensor | None = None
         self._guidance = 1.0
 
@@ -100,6 +101,12 @@ class Model:
         """The same model with other weights in its network. Its priors and figures stay those of this one."""
         other = copy.copy(self)
         other.vae = vae
+        return other
+
+    def with_checkpoint(self, checkpoint: Checkpoint) -> Model:
+        """The same model with another checkpoint of the same network: other priors, another card."""
+        other = copy.copy(self)
+        other.checkpoint, other.card = checkpoint, checkpoint.card
         return other
 
     # -- molecules to latents
@@ -227,21 +234,27 @@ class Model:
     def conditioned(self, condition: Mapping[str, float], guidance: float = 1.0) -> Model:
         """The same model asked for molecules with some properties, values in their own units: {"logP": 2.5, "QED": 0.9}.
 
-        The decoder is told them wherever it writes: in the language prior, and beside latents, where a latent that holds the
-        whole molecule leaves them little to say. So ask for them with the language prior (`unconditional` above 0).
+        A prior fitted with properties (`molvae.fit_prior`) draws latents of such molecules, with any model. The decoder of a
+        conditional model is told them wherever it writes: in the language prior, and beside latents, where a latent
+        of the whole molecule leaves them little to say.
         guidance: 1 writes as the model was trained to; more pulls harder towards the condition (`models/guidance.py`).
-        Raises ConfigError for a model without conditions, an unknown property, a value that is no finite number or outside
-        of what the model was trained on, and a guidance below 0.
+        Raises ConfigError for a model that cannot be asked, an unknown property, a value that is no finite number or outside
+        of what was seen in training, and a guidance below 0.
         """
-        if not self.vae.conditions:
+        called = self.name or "this model"
+        able = [name for name in self.priors if name in self.checkpoint.priors and self.checkpoint.priors[name].conditions]
+        if not self.vae.conditions and not able:
             raise ConfigError(
-                f"{self.name or 'this model'} cannot be conditioned on properties. Train one that can: --model cvae, with "
-                "[data] properties."
+                f"{called} cannot be conditioned on properties. Fit a prior that can (molvae fit-prior MODEL DATA --ask "
+                "logP,QED -o OUT), or train a conditional model (--model cvae, with [data] properties)."
             )
         check_guidance(guidance)
         asked = copy.copy(self)
-        asked._condition = torch.from_numpy(standardise(condition, self.card["properties"], self.name or "this model"))
-        asked._guidance = guidance
+        asked._asked, asked._guidance = dict(condition), guidance
+        if self.vae.conditions:
+            asked._condition = torch.from_numpy(standardise(condition, self.card["properties"], called))
+        else:
+            standardise(condition, prior_scales(self.checkpoint, able[0]), called)
         return asked
 
     @property
@@ -250,22 +263,37 @@ class Model:
         names = [*self.checkpoint.priors, *(["language"] if self.vae.unconditional else [])]
         return sorted(names, key=lambda name: PRIOR_ORDER.index(name) if name in PRIOR_ORDER else -1)
 
+    def _can_be_asked(self, prior: str) -> bool:
+        """Whether what has been asked for changes what a prior draws."""
+        fitted = self.checkpoint.priors.get(prior)
+        return bool(fitted.conditions) if fitted else prior == "language" and bool(self.vae.conditions)
+
     def sample_latents(self, n: int, *, seed: int = 0, prior: str | None = None) -> np.ndarray:
         """(n, D) float32 draws from a prior: the preferred one, if none is named; "normal" is N(0, I).
 
         "language" draws strings from p(x | z = 0) at temperature 1 and gives their posterior means: the aggregated posterior
-        of the decoder as a language model. The other priors are densities over latents, and know nothing of conditions.
+        of the decoder as a language model. Under a condition, the preferred one is the first that can be asked. Raises
+        ConfigError for an unknown prior, and under a condition for one that knows nothing of it, nor does the decoder.
         """
-        name = prior or next(iter(self.priors), "normal")
+        able = [name for name in self.priors if self._can_be_asked(name)] if self._asked else []
+        name = prior or next(iter([*able, *self.priors]), "normal")
         generator = torch_stream(seed, "prior")
         known = list(dict.fromkeys([*self.priors, "normal"]))
         if name not in known:
             raise ConfigError(f"{self.name} has no prior {name!r}.{nearest(name, known)} It has: {', '.join(known)}.")
+        if self._asked and name not in able and not self.vae.conditions:
+            raise ConfigError(
+                f"the prior {name!r} knows nothing of properties. Those of {self.name} that do: {', '.join(able)}."
+            )
         if name == "normal":
             return self.vae.sample_prior(n, generator).flatten(1).cpu().numpy()
         if name == "language":
             return self._encode_table(TokenTable.from_rows(self._language_rows(n, generator)), False, seed).numpy()
-        return self.checkpoint.priors[name].sample(n, generator).numpy()
+        fitted = self.checkpoint.priors[name]
+        if name in able:
+            values = standardise(self._asked, prior_scales(self.checkpoint, name), self.name or "this model")
+            fitted = fitted.asked(torch.from_numpy(values), self._guidance)
+        return fitted.sample(n, generator).numpy()
 
     def _language_rows(self, n: int, generator: torch.Generator) -> list[list[int]]:
         """n token rows drawn from p(x | z = 0); an empty string is drawn again.

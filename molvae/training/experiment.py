@@ -16,13 +16,12 @@ from molvae.checkpoint import Checkpoint, find, molecule_hashes, save
 from molvae.chem import parse, ring_systems
 from molvae.config import Table, check_keys, settings, write_toml
 from molvae.data import recombination
-from molvae.data.datasets import TokenTable, tokenise
+from molvae.data.datasets import tokenise
 from molvae.data.derivation import derive_strings
 from molvae.errors import ConfigError, DataError
 from molvae.files import file_hash, writable_folder
 from molvae.generation.model import Model, load, pick_device
 from molvae.models.decoding import strings, write
-from molvae.models.priors.base import PRIORS
 from molvae.models.sequence_vae import MODELS, SequenceVAE, active_units
 from molvae.randomness import stream, torch_stream
 from molvae.strings.tokens import PAD, Vocabulary
@@ -31,6 +30,8 @@ from molvae.training.distributed import Group, local_device, process_group
 from molvae.training.examples import Examples, with_extra
 from molvae.training.loop import Heard, Progress, TrainSettings, fit
 from molvae.training.preparation import RANDOMISED, Data, DataSettings, Prepared, data_hash, describe, left_out, prepare
+from molvae.training.scales import rescaled, standardised
+from molvae.training.second_stage import fit_priors
 from molvae.training.settings import FineTuneSettings
 
 log = logging.getLogger(__name__)
@@ -285,40 +286,6 @@ def _table(config: Mapping[str, Any] | None, name: str) -> Table:
     if not isinstance(table, Mapping):
         raise ConfigError(f"{name} = {table!r} is a value, but [{name}] is a table of settings.")
     return dict(table)
-
-
-def standardised(
-    values: torch.Tensor | None, names: Sequence[str], rows: torch.Tensor
-) -> tuple[torch.Tensor | None, dict[str, dict[str, float]]]:
-    """Property values (n, P) as float32 with mean 0 and standard deviation 1 over `rows`, and by name what undoes it, and
-    the lowest and highest value there."""
-    if values is None:
-        return None, {}
-    shown = values[rows].numpy()
-    mean, sd = np.nanmean(shown, 0), np.nanstd(shown, 0)
-    sd[sd == 0.0] = 1.0
-    figures = torch.tensor(np.stack([mean, sd, np.nanmin(shown, 0), np.nanmax(shown, 0)], 1)).tolist()
-    keys = ("mean", "sd", "low", "high")
-    scales = {name: dict(zip(keys, of, strict=True)) for name, of in zip(names, figures, strict=True)}
-    return rescaled(values, scales), scales
-
-
-def rescaled(values: torch.Tensor | None, scales: Mapping[str, Mapping[str, float]]) -> torch.Tensor | None:
-    """Property values (n, P) as (value - mean) / sd, float32."""
-    if values is None:
-        return None
-    mean, sd = (torch.tensor([scale[key] for scale in scales.values()], dtype=values.dtype) for key in ("mean", "sd"))
-    return ((values - mean) / sd).float()
-
-
-def fit_priors(checkpoint: Checkpoint, table: TokenTable, seed: int, names: Sequence[str]) -> None:
-    """Fit the named priors to the posterior means of a token table."""
-    latents = torch.from_numpy(np.ascontiguousarray(Model(checkpoint)._encode_table(table, False, seed).numpy()))
-    for name in names:
-        prior = PRIORS.build(name)
-        prior.codebook = checkpoint.model.code_vectors()
-        prior.fit(latents, seed)
-        checkpoint.priors[name] = prior
 
 
 @torch.inference_mode()

@@ -107,7 +107,10 @@ def test_a_wrong_condition_is_one_sentence(molvae, run: Path, options: tuple[str
 
 def test_a_plain_model_says_that_it_cannot_be_asked(molvae, tiny_model: Path) -> None:
     outcome = molvae("generate", "-n", 3, "--model", tiny_model, "--condition", "logP=2")
-    assert outcome.code == 2 and "tiny cannot be conditioned on properties. Train one that can: --model cvae" in outcome.err
+    assert (
+        outcome.code == 2
+        and "tiny cannot be conditioned on properties. Fit a prior that can (molvae fit-prior" in outcome.err
+    )
 
 
 def test_a_conditional_model_without_properties_is_not_trained(molvae, tmp_path: Path) -> None:

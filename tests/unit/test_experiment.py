@@ -23,9 +23,10 @@ from molvae.files import EventLog
 from molvae.generation.model import Model
 from molvae.models.sequence_vae import MODELS
 from molvae.training import experiment
-from molvae.training.experiment import health, split, standardised, train
+from molvae.training.experiment import health, split, train
 from molvae.training.loop import Examples, TrainSettings
 from molvae.training.preparation import DataSettings, Prepared, prepare
+from molvae.training.scales import standardised
 
 TINY = {
     "data": {"words": 10},

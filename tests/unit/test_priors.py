@@ -148,3 +148,61 @@ def test_a_prior_over_codes_learns_what_follows_what():
 def test_a_prior_over_codes_is_not_for_other_latents(latents):
     with pytest.raises(ConfigError, match="for models of codes"):
         PRIORS.build("codes").fit(latents, 0)
+
+
+def asked_flow(guidance=1.0, value=1.0):
+    """A flow over two clouds at x = +-2, told which of them a latent is of; and the same asked for one of them."""
+    generator = torch_stream(0, "clouds")
+    side = torch.randint(2, (2000, 1), generator=generator) * 2.0 - 1.0
+    latents = torch.cat([2.0 * side, torch.zeros(2000, 1)], 1) + 0.4 * torch.randn(2000, 2, generator=generator)
+    prior = PRIORS.build("flow", {"width": 48, "blocks": 1, "steps": 900, "epochs": 1000, "masked": 0.2})
+    prior.properties = side
+    prior.fit(latents, 0)
+    return prior, prior.asked(torch.tensor([[value]]), guidance)
+
+
+def test_a_flow_told_properties_draws_what_is_asked_for():
+    prior, positive = asked_flow()
+    assert (prior.conditions, positive.conditions) == (1, 1)
+    z = positive.sample(1000, torch_stream(1))
+    assert float((z[:, 0] > 0).float().mean()) > 0.97
+    torch.testing.assert_close(z.mean(0), torch.tensor([2.0, 0.0]), atol=0.15, rtol=0)
+    torch.testing.assert_close(z.std(0), torch.tensor([0.4, 0.4]), atol=0.12, rtol=0)
+    # Not asked, it draws both; and asking has left it as it was.
+    share = float((prior.sample(1000, torch_stream(1))[:, 0] > 0).float().mean())
+    assert share == pytest.approx(0.5, abs=0.08)
+    negative = prior.asked(torch.tensor([[-1.0]])).sample(1000, torch_stream(1))
+    assert float((negative[:, 0] < 0).float().mean()) > 0.97
+
+
+def test_guidance_leads_from_unasked_over_asked_to_beyond():
+    prior, asked = asked_flow()
+    z = {g: prior.asked(torch.tensor([[1.0]]), g).sample(500, torch_stream(2)) for g in (0.0, 1.0, 2.0)}
+    assert torch.equal(z[0.0], prior.sample(500, torch_stream(2)))
+    assert torch.equal(z[1.0], asked.sample(500, torch_stream(2)))
+    assert z[0.0][:, 0].mean() < z[1.0][:, 0].mean() < z[2.0][:, 0].mean()
+
+
+def test_nothing_told_is_the_same_as_no_condition_at_all():
+    prior, _ = asked_flow()
+    nothing = prior.asked(torch.tensor([[float("nan")]]))
+    assert torch.equal(nothing.sample(50, torch_stream(3)), prior.sample(50, torch_stream(3)))
+
+
+@pytest.mark.parametrize("setting", ["masked", "condition_dropout"])
+def test_shares_of_a_flow_are_shares(setting):
+    for share in (-0.1, 1.0):
+        with pytest.raises(ConfigError, match=f"{setting} is a share"):
+            PRIORS.build("flow", {setting: share})
+
+
+def test_priors_that_are_learned_say_how_far_they_are():
+    told = []
+    prior = PRIORS.build("flow", {"width": 8, "blocks": 1, "steps": 25})
+    prior.progress = lambda done, total: told.append((done, total))
+    prior.fit(torch.randn(5000, 3, generator=torch_stream(0)), 0)
+    assert told == [(10, 25), (20, 25), (25, 25)]
+    for name in PRIORS.names():
+        if not PRIORS.get(name).takes_properties:
+            with pytest.raises(NotImplementedError, match="knows nothing of properties"):
+                PRIORS.build(name).asked(torch.zeros(1, 1))

@@ -4,6 +4,7 @@ normal and the aggregated posterior (Dai & Wipf 2019, arXiv 1903.05789)."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -21,6 +22,21 @@ class Prior(ABC):
     needs_codebook = False
     #: (C, d) float32, the vectors; P of them side by side are a latent of D = P d numbers.
     codebook: Tensor | None = None
+    #: Whether it can be fitted together with property values, which are to be set before, and asked for some.
+    takes_properties = False
+    #: (N, P) float32, of the latents that it is fitted to: standardised, NaN where unknown.
+    properties: Tensor | None = None
+    #: Called with (steps done, steps in all) by one that is learned step by step.
+    progress: Callable[[int, int], None] | None = None
+
+    @property
+    def conditions(self) -> int:
+        """How many properties it can be asked for."""
+        return 0
+
+    def asked(self, values: Tensor, guidance: float = 1.0) -> Prior:
+        """The same prior asked for properties (1, P), standardised, NaN where nothing is asked; see `conditions`."""
+        raise NotImplementedError(f"{type(self).__name__} knows nothing of properties")
 
     @abstractmethod
     def fit(self, latents: Tensor, seed: int) -> None:

@@ -72,8 +72,9 @@ class Codes(Prior):
         weights = dict(network.named_parameters())
         warmup = max(1, min(200, steps // 10))
         averaged = learn(
-            weights, loss, steps=steps, learning_rate=self.learning_rate, seed=seed, name="codes", warmup=warmup
-        )
+            weights, loss, steps=steps, learning_rate=self.learning_rate, seed=seed, name="codes", warmup=warmup,
+            progress=self.progress,
+        )  # fmt: skip
         self.tensors = {key: value.half().float() for key, value in {**averaged, "codebook": codebook}.items()}
 
     @torch.no_grad()

@@ -26,11 +26,12 @@ def learn(
     seed: int,
     name: str,
     warmup: int = 200,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Tensor]:
     """The average of `weights`, leaf tensors that are changed in place, while `steps` steps minimise `loss`.
 
     loss: a scalar for a generator that is the step's own; it draws the batch, too.  name: of the prior, for streams and log.
-    warmup: steps in which the learning rate rises.
+    warmup: steps in which the learning rate rises.  progress: called with (steps done, steps).
     """
     averaged = {key: value.detach().clone() for key, value in weights.items()}
     optimizer = torch.optim.AdamW(weights.values(), learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
@@ -47,6 +48,8 @@ def learn(
             decay = min(DECAY, (1 + step) / (10 + step))
             for key, value in weights.items():
                 averaged[key].lerp_(value, 1 - decay)
+        if progress and (step % 10 == 9 or step + 1 == steps):
+            progress(step + 1, steps)
         if step % TOLD_EVERY == 0:
             log.info("%s prior: step %d of %d, loss %.4f", name, step, steps, float(now.detach()))
     return averaged
