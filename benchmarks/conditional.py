@@ -1,6 +1,7 @@
 """What a conditional model does with what it is asked for: target against achieved, beside trivial ways to get there.
 
     python benchmarks/conditional.py --model runs/cvae --data FOLDER
+    python benchmarks/fit_prior.py runs/vae flow --ask logP QED MW && python benchmarks/conditional.py --model runs/vae
 
 A grid of targets, `--molecules` draws each: one property alone (logP, QED, MW), logP with QED, and all three. Figures of a
 property, over the valid draws of all targets of its grid: mean absolute error, Spearman's rank correlation of target and
@@ -8,7 +9,8 @@ achieved, and the share within 0.5 (logP), 0.05 (QED), 20 (MW); `all_within` is 
 their condition. Also the shares of draws that are faithful, of faithful ones that are new to the training set, and unique
 ones among those of the same target.
 
-    cvae            the model, asked, at each --guidance
+    cvae            the model, asked, at each --guidance: its language model, whose strings are encoded
+    flow            the same of any model with a flow that was fitted together with properties
     unconditional   the same model, not asked: one set of molecules, held against every target (--unconditional for another)
     nearest         the training molecules nearest the target (in standard deviations), of --pool random ones: none is new
 """
@@ -30,6 +32,7 @@ import molvae
 from molvae.chem import canonical
 from molvae.data.derivation import measure_properties
 from molvae.errors import ConfigError
+from molvae.generation.conditioning import prior_scales
 from molvae.generation.model import Model
 from molvae.processes import in_processes
 from molvae.randomness import child_seed, stream
@@ -63,7 +66,7 @@ class Drawn:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data_option(parser)
-    parser.add_argument("--model", required=True, help="run directory or checkpoint of a conditional model")
+    parser.add_argument("--model", required=True, help="run directory or checkpoint of a model that can be asked")
     parser.add_argument("--unconditional", help="another model for the row `unconditional`")
     parser.add_argument("--molecules", type=int, default=500, help="draws a target")
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 1.5, 2.0, 3.0])
@@ -99,8 +102,8 @@ def main() -> None:
 
 def grid(model: Model) -> Grid:
     """Conditions of each kind, of the properties that the model can be conditioned on."""
-    known = model.card.get("properties") or {}
-    if not model.vae.conditions or not known.keys() & ALONE.keys():
+    known = model.card.get("properties", {}) if model.vae.conditions else flow_properties(model)
+    if not known.keys() & ALONE.keys():
         raise ConfigError(f"{model.name} cannot be conditioned on any of {', '.join(ALONE)}. Give a conditional model.")
     found: Grid = {}
     for axes in ({name: targets} for name, targets in ALONE.items()):
@@ -108,6 +111,11 @@ def grid(model: Model) -> Grid:
     for axes in TOGETHER:
         found[" ".join(axes)] = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
     return {kind: wanted for kind, wanted in found.items() if known.keys() >= wanted[0].keys()}
+
+
+def flow_properties(model: Model) -> Mapping[str, object]:
+    """What the flow of a model can be asked for."""
+    return prior_scales(model.checkpoint, "flow") if "flow" in model.checkpoint.priors else {}
 
 
 Draw = Callable[[Condition], Drawn]
@@ -125,7 +133,7 @@ def methods(
             own = child_seed(seed, "conditional", repr(sorted(condition.items())))
             return judged(condition, model.sample(n, seed=own, condition=condition, guidance=guidance), model, workers)
 
-        yield "cvae", guidance, asked
+        yield "cvae" if model.vae.conditions else "flow", guidance, asked
 
     free = judged({}, plain.sample(n, seed=seed), plain, workers)
     yield "unconditional", "", lambda condition: Drawn(condition, free.values, free.shares)

@@ -33,6 +33,8 @@ SKIPPED = {  # the beginning of a command -> why it is not run here
 
 REDUCED = {  # what stands on a page -> what is run in its place, so that it takes seconds
     "generate -n 100 --model runs/mine_tuned ": "generate -n 3 --model runs/mine_tuned ",
+    "molvae fit-prior molecules.smi ": "molvae fit-prior molecules.smi --set steps=20 ",
+    "generate -n 100 --model runs/asked_flow ": "generate -n 3 --keep-unfaithful --model runs/asked_flow ",
     "generate -n 100 --model runs/asked ": "generate -n 3 --keep-unfaithful --model runs/asked ",
     "generate -n 100 ": "generate -n 10 ",
     "generate -n 200 ": "generate -n 10 ",
