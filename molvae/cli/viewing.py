@@ -48,6 +48,7 @@ def view(
             f"molecules are shown on a .html page or in a .png picture, and {out} is neither. Give -o NAME.html."
         )
     smiles, columns = read_columns(data, smiles_col)
+    known = read_molecules(leads) if leads else None
     with progress_bar("molecules") as progress:
         shown = gallery(
             smiles,
@@ -55,7 +56,9 @@ def view(
             sort=sort,
             descending=descending,
             top=top or TOP[ending],
-            leads=read_molecules(leads).smiles if leads else (),
+            leads=known.smiles if known else (),
+            # A row number would say less than the SMILES that stands in its place.
+            lead_ids=["" if name.isdecimal() else name for name in known.ids] if known else (),
             core=Core(keep) if keep else None,
             progress=progress,
         )

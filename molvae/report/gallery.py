@@ -93,6 +93,7 @@ def gallery(
     descending: bool = False,
     top: int | None = None,
     leads: Sequence[str] = (),
+    lead_ids: Sequence[str] = (),
     core: Core | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Gallery:
@@ -100,7 +101,8 @@ def gallery(
 
     columns: what is known of each, by name; QED, SA, logP and MW are computed where there is no such column.
     sort: a column, or a property of `molvae.chem`; rows without a number come last.  top: how many are shown, at most.
-    leads: SMILES; each molecule is set beside the most similar one (Tanimoto of count ECFP4).
+    leads: SMILES; each molecule is set beside the most similar one (Tanimoto of count ECFP4), which is told by its entry in
+    lead_ids, or by its SMILES.
     Raises UnknownName for an unknown name to sort by, DataError if there is no molecule, or a lead is none.
     """
     table = {name: [_text(value) for value in values] for name, values in (columns or {}).items() if name != "smiles"}
@@ -117,7 +119,7 @@ def gallery(
             table[sort] = [_text(value) for value in keys]
     names = [name for name in table if name != "id"]
     computed = [name for name in COMPUTED if name not in table]
-    compare = _Leads(leads)
+    compare = _Leads(leads, lead_ids)
     shown = []
     for done, i in enumerate(here[:top], 1):
         cells = {name: table[name][i] for name in names} | described(mols[i], computed)
@@ -145,19 +147,19 @@ def remarks(mol: Mol) -> list[str]:
 class _Leads:
     """The lead that a molecule is most similar to."""
 
-    def __init__(self, leads: Sequence[str]) -> None:
-        self.smiles = [canonical(lead) or "" for lead in leads]
-        if "" in self.smiles:
-            raise DataError(f"the lead {leads[self.smiles.index('')]!r} is not a valid SMILES.")
-        self.mols = [parse(lead) for lead in self.smiles]
+    def __init__(self, leads: Sequence[str], ids: Sequence[str]) -> None:
+        self.mols = [parse(lead) for lead in leads]
+        if None in self.mols:
+            raise DataError(f"the lead {leads[self.mols.index(None)]!r} is not a valid SMILES.")
+        self.names = [name or canonical(lead) or lead for lead, name in zip(leads, ids or leads, strict=True)]
         self.counts = [sparse_counts(mol, "morgan2") for mol in self.mols]
 
     def __call__(self, mol: Mol) -> tuple[str, float, tuple[int, ...]]:
-        """Its SMILES, how similar they are, and the atoms of `mol` that differ."""
+        """Its name, how similar they are, and the atoms of `mol` that differ."""
         own = sparse_counts(mol, "morgan2")
         similarities = [tanimoto(own, counts) for counts in self.counts]
         best = int(np.argmax(similarities))
-        return self.smiles[best], similarities[best], changed_atoms(mol, self.mols[best])
+        return self.names[best], similarities[best], changed_atoms(mol, self.mols[best])
 
 
 def _numbers(name: str, table: Mapping[str, Sequence[str]], mols: Sequence[Mol | None]) -> list[float]:

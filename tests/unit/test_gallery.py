@@ -122,6 +122,8 @@ def test_each_molecule_stands_beside_its_nearest_lead() -> None:
     assert second.cells["lead"] == "CCCCCCCN" and 0 < float(second.cells["similarity"]) < 1
     assert [parse(second.smiles).GetAtomWithIdx(i).GetSymbol() for i in second.marked] == ["O"]
     assert shown.columns[:2] == ["similarity", "lead"] and shown.columns[2] == "x"
+    named = gallery(["CCN", "c1ccccc1"], leads=["C(C)N", "c1ccccc1"], lead_ids=["first", ""])
+    assert [one.cells["lead"] for one in named.molecules] == ["first", "c1ccccc1"]
 
 
 def test_a_core_is_marked_where_it_is() -> None:
