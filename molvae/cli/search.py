@@ -162,6 +162,7 @@ def _show_result(directory: Path) -> None:
     """The best molecules on stdout, the summary on stderr."""
     from molvae.report.run_files import read_run
     from molvae.report.summary import summarise, written
+    from molvae.report.tradeoffs import trade_offs
 
     run = read_run(directory)
     rows = [[str(rank), written(e.score), str(e.call), e.source, e.smiles] for rank, e in enumerate(run.best(SHOWN), 1)]
@@ -169,6 +170,8 @@ def _show_result(directory: Path) -> None:
         print(plain_table(["no", "score", "call", "source", "smiles"], rows, left=(3,)), flush=True)
     for sentence in summarise(run).sentences():
         say(sentence)
+    if traded := trade_offs(run):
+        say(f"{traded.sentence()} They are in {directory / 'pareto.csv'}.")
 
 
 def _start_molecules(path: Path | None, column: str | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from itertools import combinations
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +16,7 @@ from molvae.chem import property_named
 from molvae.report.pictures import grid_png
 from molvae.report.run_files import Run, best_so_far, top_so_far
 from molvae.report.summary import written
+from molvae.report.tradeoffs import TradeOffs
 
 INK, QUIET = "#1b2733", "#8a94a0"
 SEARCH, FLOOR = "#0b5fa5", "#9a9a9a"
@@ -86,6 +88,24 @@ def draw_progress(axes: Axes, run: Run) -> None:
         loc="upper left", bbox_to_anchor=(-0.02, -0.13), ncols=4, frameon=False, fontsize=8, markerscale=2,
         handletextpad=0.0, columnspacing=0.9,
     )  # fmt: skip
+
+
+def trade_offs_png(found: TradeOffs) -> bytes:
+    """Each pair of the first three terms: every molecule that was compared, and the undominated ones on top."""
+    pairs = list(combinations(found.terms[:3], 2))
+    figure = Figure(figsize=(4.4 * len(pairs), 3.8), layout="constrained")
+    for axes, (across, up) in zip(np.atleast_1d(figure.subplots(1, len(pairs))), pairs, strict=True):
+        for evaluations, colour, size, text in (
+            (found.compared, FLOOR, 8, "compared"),
+            (found.undominated, SEARCH, 22, "undominated"),
+        ):
+            x, y = ([e.components[name] for e in evaluations] for name in (across, up))
+            axes.scatter(x, y, s=size, color=colour, alpha=0.8, linewidths=0, label=f"{text}, {len(evaluations):,}")
+        axes.set_xlabel(across, color=INK)
+        axes.set_ylabel(up, color=INK)
+        _plain_axes(axes)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, frameon=False, fontsize=8, handletextpad=0.0)
+    return _png(figure)
 
 
 def distributions_png(sets: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
