@@ -72,7 +72,7 @@ def run_row(folder: Path, budget: int) -> Row | None:
         "processor_seconds": round(sum(event.get("processor_seconds", math.nan) for event in rounds), 1),
         "ms_choosing_per_call": 1000 * choosing / max(1, len(evaluations)),
         "best_smiles": best[0] if best else "",
-        "model": about["model"],
+        "model": Path(about["model"]).name,  # where it lay says nothing to others; `data` is the hash of its weights
         **{key: value for key, value in about["origin"].items() if key != "seed"},
     }
 
