@@ -50,3 +50,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean X?' for the closest of `known` to `name`, or '' if nothing is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def error_text(error: BaseException) -> str:
+    """'ValueError: first line of its message', short enough for a table."""
+    lines = str(error).strip().splitlines()
+    return shortened(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
+
+
+def shortened(text: str, length: int = 200) -> str:
+    """`text`, with dots in place of what is more than `length` characters."""
+    return text if len(text) <= length else text[: length - 3] + "..."

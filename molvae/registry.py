@@ -48,6 +48,7 @@ class Registry(Generic[T]):
         self.package = package
         self._entries: dict[str, Callable[..., T]] = {}
         self._skipped: dict[str, str] = {}
+        self._finders: list[Callable[[str], Callable[..., T] | None]] = []
         self._scanned = False
 
     def register(self, *names: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
@@ -62,16 +63,24 @@ class Registry(Generic[T]):
 
         return file_under
 
+    def finder(self, find: Callable[[str], Callable[..., T] | None]) -> Callable[[str], Callable[..., T] | None]:
+        """Decorator for a function that knows entries by other means than a name here: it is asked, and may return None."""
+        self._finders.append(find)
+        return find
+
     def names(self) -> list[str]:
         """Every registered name, sorted."""
         self._scan()
         return sorted(self._entries)
 
     def get(self, name: str) -> Callable[..., T]:
-        """The class filed under `name`. Raises UnknownName with the nearest registered name."""
+        """The class filed under `name`, or found for it. Raises UnknownName with the nearest registered name."""
         self._scan()
         if name in self._entries:
             return self._entries[name]
+        for find in self._finders:
+            if (found := find(name)) is not None:
+                return found
         skipped = "".join(f" Note: {module} was skipped: {why}." for module, why in self._skipped.items())
         raise UnknownName(
             f"no {self.kind} named {name!r}.{nearest(name, self._entries)} Known: {', '.join(self.names())}.{skipped}"

@@ -26,8 +26,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
-from molvae.errors import ConfigError, OracleError
-from molvae.oracles.base import Measurement, error_text
+from molvae.errors import ConfigError, OracleError, error_text
+from molvae.oracles.base import Measurement
 
 logger = logging.getLogger(__name__)
 

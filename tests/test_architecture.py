@@ -15,7 +15,7 @@ REPOSITORY = PACKAGE.parent
 LAYERS = (
     ("errors",),
     ("registry",),
-    ("randomness", "files"),
+    ("randomness", "files", "user_code"),
     ("config", "processes"),
     ("chem",),
     ("strings",),

@@ -23,7 +23,7 @@ from molvae.benchmark.provenance import model_hash
 from molvae.benchmark.runs import Run
 from molvae.config import read_toml, to_toml, write_toml
 from molvae.errors import ConfigError, RunError, UnknownName, nearest
-from molvae.search.strategies.base import STRATEGIES
+from molvae.search.strategies.base import resolved
 
 TASKS = (
     "albuterol_similarity",
@@ -116,12 +116,14 @@ def pmo_runs(
     Raises ConfigError for a strategy, task, budget or seeds that do not exist, and RunError if the folder holds the runs of
     another strategy, model or settings.
     """
-    STRATEGIES.get(strategy)
+    chosen_strategy = resolved(strategy, {})
     if budget < 1 or not seeds:
         raise ConfigError(f"budget is {budget} and the number of seeds {len(seeds)}; give at least 1 of each.")
     settings = dict(settings or {})
     chosen = chosen_tasks(tasks, extra)
-    _claim(folder, {"benchmark": "pmo", "strategy": strategy, "model": model_hash(model), "settings": settings})
+    about = {"benchmark": "pmo", "strategy": strategy, "model": model_hash(model), "settings": settings}
+    about |= {key: value for key, value in chosen_strategy.items() if key == "file_hash"}
+    _claim(folder, about)
     return [
         Run(folder / f"{task}-{seed}", task, seed, strategy, budget, settings, model, "benchmark pmo", HIGHEST, COUNTED)
         for seed in seeds
@@ -136,8 +138,14 @@ def _claim(folder: Path, about: dict[str, Any]) -> None:
         return
     before = read_toml(path)
     for key, value in tomllib.loads(to_toml(about)).items():
-        if before.get(key) != value:
+        if before.get(key) == value:
+            continue
+        if key == "file_hash" and before["strategy"] == about["strategy"]:
             raise RunError(
-                f"{folder} holds a benchmark with {key} = {before.get(key)!r}, and this one has {value!r}. "
-                "Use another directory with -o."
+                f"the file of {about['strategy']} has changed since the benchmark in {folder} began, and all of its runs "
+                "are to be of one method. Use another directory with -o."
             )
+        raise RunError(
+            f"{folder} holds a benchmark with {key} = {before.get(key)!r}, and this one has {value!r}. "
+            "Use another directory with -o."
+        )

@@ -23,7 +23,7 @@ app = typer.Typer(
 
 @app.command()
 def pmo(
-    strategy: Annotated[str, typer.Option(help="The search strategy.")] = "default",
+    strategy: Annotated[str, typer.Option(help="How to choose molecules: a name, or mine.py:choose.")] = "default",
     seeds: Annotated[int, typer.Option(help="Searches of each task, with seeds from --first-seed on.")] = 3,
     first_seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     budget: Annotated[int, typer.Option("--budget", "-n", help="Oracle calls of each search.")] = 10_000,
@@ -46,8 +46,9 @@ def pmo(
     from molvae.benchmark.runs import make_runs
     from molvae.benchmark.tabulate import write_csv
     from molvae.config import override
+    from molvae.search.run import slug
 
-    folder = out or Path("runs") / f"pmo-{strategy}"
+    folder = out or Path("runs") / f"pmo-{slug(strategy)}"
     names = [name.strip() for name in tasks.split(",") if name.strip()] if tasks else None
     runs = pmo_runs(
         folder,

@@ -31,7 +31,7 @@ def suggest(
     n: Annotated[int, typer.Option("-n", help="Molecules to suggest.")] = 10,
     keep: Annotated[str, typer.Option(help="A core that every molecule must hold, as SMILES or SMARTS.")] = "",
     filter_: Filters = None,
-    strategy: Annotated[str, typer.Option(help="How to choose molecules.")] = "default",
+    strategy: Annotated[str, typer.Option(help="How to choose molecules: a name, or mine.py:choose.")] = "default",
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of the strategy: --set active=500.")] = None,
     model: ModelName = "zinc250k",
     seed: Seed = 0,

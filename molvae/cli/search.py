@@ -40,7 +40,7 @@ def optimize(
         str, typer.Option(help="A core that every molecule must hold, as SMILES or SMARTS; those of --start hold it.")
     ] = "",
     filter_: Filters = None,
-    strategy: Annotated[str, typer.Option(help="How to choose molecules.")] = "default",
+    strategy: Annotated[str, typer.Option(help="How to choose molecules: a name, or mine.py:choose.")] = "default",
     model: Annotated[str, typer.Option(help="A shipped model, or the path of a trained one.")] = "zinc250k",
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that measure; 0 measures in this one.")] = 0,
@@ -67,6 +67,7 @@ def optimize(
     from molvae.objective import Objective
     from molvae.report.page import write_report
     from molvae.search.run import optimize as run_search
+    from molvae.search.run import slug
 
     wanted = [*(task or []), *(oracle or []), *(maximize or [])]
     if not wanted and not minimize:
@@ -75,7 +76,8 @@ def optimize(
             "or give your own with --oracle my.py:score."
         )
     objective = Objective.from_specs(maximise=wanted, minimise=minimize or [], constraints=constraint or [])
-    directory = out or Path("runs") / f"{_slug(objective)}-{strategy}-{seed}"
+    names = "-".join(term.name for term in objective.terms)
+    directory = out or Path("runs") / f"{slug(names)}-{slug(strategy)}-{seed}"
     leads = _start_molecules(start, smiles_col)
     shared: dict[str, Any] = {"budget": budget, "start": leads, "model": model, "seed": seed, "filters": filter_ or []}
     began = time.perf_counter()
@@ -191,7 +193,3 @@ def _goal(objective: Objective) -> str:
     terms = [f"{term.direction} {term.name}" for term in objective.terms]
     bounds = [str(constraint) for constraint in objective.constraints]
     return ", ".join(terms) + (f", subject to {', '.join(bounds)}" if bounds else "")
-
-
-def _slug(objective: Objective) -> str:
-    return re.sub(r"\W+", "_", "-".join(term.name for term in objective.terms))[:60]

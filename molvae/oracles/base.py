@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from molvae.chem import Mol, parse
-from molvae.errors import ConfigError
+from molvae.errors import ConfigError, error_text, shortened
 from molvae.registry import Registry
 
 Direction = Literal["maximise", "minimise"]
@@ -48,7 +48,7 @@ class Measurement:
         if value is None:
             return cls.failed("the score is None", components)
         if isinstance(value, (str, bytes)):
-            return cls.failed(f"the score is text ({_shortened(repr(value))}), not a number", components)
+            return cls.failed(f"the score is text ({shortened(repr(value))}), not a number", components)
         try:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError, RuntimeError):
@@ -117,13 +117,3 @@ def call_syntax(text: str, what: str) -> tuple[str, dict[str, Any]]:
         raise ConfigError(
             f"cannot read the settings of {what} {text!r}: write name(setting=value, ...), text in quotes."
         ) from error
-
-
-def error_text(error: BaseException) -> str:
-    """'ValueError: first line of its message', short enough for a table."""
-    lines = str(error).strip().splitlines()
-    return _shortened(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
-
-
-def _shortened(text: str, length: int = 200) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."

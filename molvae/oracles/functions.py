@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from molvae.errors import OracleError, nearest
-from molvae.oracles.base import Measurement, Oracle, error_text
+from molvae.errors import OracleError, error_text
+from molvae.oracles.base import Measurement, Oracle
+from molvae.user_code import importable, load_callable
 
 
 class CallableOracle(Oracle):
@@ -57,7 +55,7 @@ class FunctionOracle(CallableOracle):
     Raises OracleError if the file or the function cannot be loaded.
     """
 
-    def __init__(self, path: str, name: str) -> None:
+    def __init__(self, path: str | Path, name: str) -> None:
         self.path = Path(path).expanduser().resolve()
         super().__init__(_load(self.path, name))  # a broken file is told about now, before any budget is spent
 
@@ -70,41 +68,14 @@ class FunctionOracle(CallableOracle):
 
 def _load(path: Path, name: str) -> Callable[[list[str]], Any]:
     """The function `name` of the file `path`, with the file's folder importable while it is loaded and whenever it runs."""
-    if not path.is_file():
-        raise OracleError(f"there is no file {path}; give the scoring function as path/to/file.py:function.")
-    spec = importlib.util.spec_from_file_location(f"molvae_user_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        with _importable(path.parent):
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise OracleError(f"{path} cannot be imported: {error_text(error)}. Fix the file and try again.") from error
-    found = getattr(module, name, None)
-    if not callable(found):
-        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise OracleError(
-            f"{path} has no function {name!r}.{nearest(name, known)} It has: {', '.join(known) or 'none'}. "
-            "Give the scoring function as path/to/file.py:function."
-        )
+    found = load_callable(path, name, what="scoring function", error=OracleError)
 
     def function(smiles: list[str]) -> Any:
-        with _importable(path.parent):
+        with importable(path.parent):
             return found(smiles)
 
     function.__name__ = name
     return function
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let the user's file import its neighbours, as it could if it were run as a script."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        if str(folder) in sys.path:
-            sys.path.remove(str(folder))
 
 
 def _counted(n: int, noun: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from molvae.errors import ConfigError
@@ -10,6 +9,7 @@ from molvae.oracles.activity import Activity
 from molvae.oracles.base import ORACLES, Oracle, call_syntax
 from molvae.oracles.command import CommandOracle
 from molvae.oracles.functions import CallableOracle, FunctionOracle
+from molvae.user_code import in_file
 
 Spec = str | Oracle | Callable[[list[str]], Sequence[float | None]]
 
@@ -33,8 +33,8 @@ def resolve(spec: Spec) -> Oracle:
         return CommandOracle(spec.removeprefix("cmd:"))
     if spec.startswith("activity:"):
         return Activity(spec.removeprefix("activity:"))
-    if match := re.fullmatch(r"(.+\.py):(\w+)", spec):
-        return FunctionOracle(*match.groups())
+    if own := in_file(spec):
+        return FunctionOracle(*own)
     if spec.endswith((".py", ".py:")):
         raise ConfigError(f"{spec!r} names a file but no function in it; write it as {spec.rstrip(':')}:score.")
     name, settings = call_syntax(spec, "oracle")

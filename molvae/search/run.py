@@ -27,6 +27,7 @@ from molvae.search.demands import Demands
 from molvae.search.loop import RoundReport, Target, search
 from molvae.search.space import LatentModel, SearchSpace, latent_model
 from molvae.search.strategies.base import STRATEGIES
+from molvae.search.strategies.base import resolved as resolved_strategy
 from molvae.workers import make_executor
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,8 @@ def optimize(
         All start molecules must hold it, and there must be some.
     filters: what a molecule must pass before a call is spent on it, such as ["sane", "alerts", "SA<=4"]
         (`generation.filters.read_filters`); start molecules are measured in any case.
-    strategy: a registered name.  settings: its settings, e.g. {"batch": 10}.
+    strategy: a registered name, or one of your own as "mine.py:choose" (`search.strategies.own`).
+    settings: those of the strategy, e.g. {"batch": 10}.
     model: name or path of a trained model, or a loaded one.
     seed: the same seed gives the same run, at any number of workers.
     out: the run directory, "runs/<objective>-<strategy>-<seed>" by default. The same call on the same directory continues
@@ -121,7 +123,7 @@ def optimize(
     objective = Objective.from_specs(maximise=[objective]) if isinstance(objective, str) else objective
     start = canonical_start(start or ())
     core = _core(keep, start)
-    chosen = {"name": strategy, **STRATEGIES.defaults(strategy), **(settings or {})}
+    chosen = resolved_strategy(strategy, settings or {})
     loaded = latent_model(model)
     resolved = {
         "seed": seed,
@@ -139,7 +141,7 @@ def optimize(
         "strategy": chosen,
         "objective": objective.describe(),
     }
-    directory = Path(out) if out is not None else Path("runs") / f"{_slug(name)}-{strategy}-{seed}"
+    directory = Path(out) if out is not None else Path("runs") / f"{slug(name)}-{slug(strategy)}-{seed}"
     _refuse_other_config(directory, resolved)
     demands = Demands(core, filters, loaded)
     space = SearchSpace(loaded, start=tuple(start), seed=seed, demands=demands or None)
@@ -193,6 +195,11 @@ def canonical_start(start: Sequence[str]) -> list[str]:
     return list(found)
 
 
+def slug(name: str) -> str:
+    """A name that is safe as a part of a path."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60] or "search"
+
+
 def _core(keep: str, start: Sequence[str]) -> Core | None:
     if not keep:
         return None
@@ -217,6 +224,10 @@ def _refuse_other_config(directory: Path, resolved: Mapping[str, Any]) -> None:
         had = before.get(key, _ONCE_UNKNOWN.get(key))
         if key in _MAY_CHANGE or (key in _ONCE_UNKNOWN and had is None):
             continue
+        if key == "strategy.file_hash" and had is not None and now.get(key) is not None:
+            if had != now[key]:
+                logger.warning("the strategy's file has changed; from here on the new one chooses")
+            continue
         if had != now.get(key):
             raise RunError(
                 f"{directory} holds a run with {key} = {had!r}, and this one has {now.get(key)!r}. "
@@ -230,10 +241,6 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60] or "search"
 
 
 def _cell(value: float | None) -> str:

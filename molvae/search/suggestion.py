@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from molvae.chem import Core, parse, properties, sparse_counts, tanimoto
+from molvae.chem import Core, canonical, parse, properties, sparse_counts, tanimoto
 from molvae.data.molecule_table import MoleculeTable
 from molvae.errors import ConfigError, UnknownName
 from molvae.history import Evaluation, History, Proposal
@@ -192,7 +192,8 @@ def _chosen(
         number = history.n_rounds
         round_seed = child_seed(seed, "round", number)
         with own_random_state(round_seed):
-            proposals = chooser.propose(history, min(-(-n // 2), n - len(chosen)), round_seed)
+            proposed = chooser.propose(history, min(-(-n // 2), n - len(chosen)), round_seed)
+        proposals = _new(proposed, history)
         first = len(history) + 1
         history.append_round(
             [
@@ -205,6 +206,16 @@ def _chosen(
         if progress is not None:
             progress(len(chosen), n)
     return chosen
+
+
+def _new(proposals: Sequence[Proposal], history: History) -> list[Proposal]:
+    """Those that are molecules and not known, written canonically: what a search's ledger sees to."""
+    found: dict[str, Proposal] = {}
+    for proposal in proposals:
+        written = canonical(proposal.smiles)
+        if written is not None and written not in history.known:
+            found.setdefault(written, replace(proposal, smiles=written))
+    return list(found.values())
 
 
 def _nearest(smiles: Sequence[str], history: History) -> dict[str, list[Any]]:

@@ -89,6 +89,21 @@ def test_the_table_stands_beside_published_scores(benchmark, made: Path) -> None
     assert "arXiv:2206.12411" in outcome.out
 
 
+def test_a_method_of_a_users_own_stands_in_the_table(benchmark, tiny_model: Path) -> None:
+    method = "def choose(smiles, scores, n, seed, *, mark='C'):\n    return [mark + one for one in smiles]\n"
+    Path("mine.py").write_text(method)
+    command = ("pmo", "--strategy", "mine.py:choose", "--seeds", 1, "--tasks", "qed", "--model", tiny_model, "--budget", 30)
+    command = (*command, "--set", "initial=8", "--set", "mark=N")
+    outcome = benchmark(*command, "--workers", 1)
+    assert outcome.code == 0, outcome.err
+    (row,) = rows(Path("runs/pmo-mine_py_choose/runs.csv"))
+    assert row["strategy"] == "mine.py:choose" and "choose" in row["sources_of_top10"] and int(row["calls"]) == 30
+    assert "| qed |" in outcome.out and "REINVENT" in outcome.out
+    Path("mine.py").write_text(method.replace("mark + one", "one + mark"))
+    outcome = benchmark(*command)
+    assert outcome.code == 1 and "the file of mine.py:choose has changed" in outcome.err
+
+
 def test_the_first_calls_of_a_longer_run_are_a_shorter_one(benchmark, made: Path) -> None:
     outcome = benchmark("table", made, "--budget", 16)
     assert outcome.code == 0, outcome.err

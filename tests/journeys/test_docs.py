@@ -43,6 +43,8 @@ REDUCED = {  # what stands on a page -> what is run in its place, so that it tak
     "generate(50, ": "generate(10, ",
     "QED --budget 100 --set batch=4": "QED --no-floor --budget 12 --set batch=4",
     "--start leads.smi --budget": "--start leads.smi --no-floor --budget",
+    "--seeds 2 --budget 300 ": "--seeds 1 --budget 60 ",
+    "--budget 300 --no-floor ": "--budget 60 --no-floor ",
     "--budget 60 ": "--budget 8 ",
     "--budget 80 ": "--budget 12 ",
     "--budget 40 ": "--budget 8 ",

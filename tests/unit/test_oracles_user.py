@@ -128,9 +128,9 @@ def test_a_user_file_may_import_its_neighbours_early_and_late(user_file):
 
 def test_a_file_that_cannot_be_used_is_told_about_before_any_call(user_file, tmp_path):
     path = user_file("def score(smiles): ...\ndef other(smiles): ...\nnumber = 3\n")
-    with pytest.raises(OracleError, match=r"no function 'scor'.*Did you mean 'score'.*score, other"):
+    with pytest.raises(OracleError, match=r"no scoring function 'scor'.*Did you mean 'score'.*score, other"):
         resolve(f"{path}:scor")
-    with pytest.raises(OracleError, match="no function 'number'"):
+    with pytest.raises(OracleError, match="no scoring function 'number'"):
         resolve(f"{path}:number")
     with pytest.raises(OracleError, match="there is no file"):
         resolve(f"{tmp_path / 'absent.py'}:score")

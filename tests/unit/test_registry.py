@@ -34,6 +34,19 @@ def test_files_are_found_and_an_absent_package_hides_only_its_own_entry(registry
         registry.get("unicorn")
 
 
+def test_a_finder_is_asked_for_what_no_name_stands_for(registry):
+    class Stray:
+        def __init__(self, owner, *, lives: int = 1):
+            self.lives = lives
+
+    assert registry.finder(lambda name: Stray if name == "stray.py:cat" else None) is not None
+    assert registry.build("stray.py:cat", {"lives": 3}, "nobody").lives == 3
+    assert registry.defaults("stray.py:cat") == {"lives": 1}
+    assert "stray.py:cat" not in registry.names()
+    with pytest.raises(UnknownName, match=r"no pet named 'stray\.py:dog'"):
+        registry.get("stray.py:dog")
+
+
 def test_an_unknown_name_suggests_the_nearest(registry):
     with pytest.raises(UnknownName, match="Did you mean 'kitten'"):
         registry.get("kiten")

@@ -7,13 +7,15 @@ from the history, so that a killed run asks its interrupted round again and gets
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from typing import Any
 
 from molvae.errors import ConfigError
 from molvae.history import History, Proposal
 from molvae.randomness import child_seed
 from molvae.registry import Registry
 from molvae.search.space import SearchSpace
+from molvae.user_code import file_hash, in_file
 
 STRATEGIES: Registry[Strategy] = Registry("strategy", "molvae.search.strategies")
 
@@ -75,3 +77,13 @@ def from_prior(space: SearchSpace, n: int, seed: int, known: Container[str] = ()
         if len(found) >= n:
             break
     return list(found.values())[:n]
+
+
+def resolved(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run writes down of its strategy: the name, all settings, and the SHA-256 of the file, if it stands in one.
+
+    Raises UnknownName with the nearest registered name, and ConfigError for a file that cannot be used.
+    """
+    table = {"name": name, **STRATEGIES.defaults(name), **settings}
+    own = in_file(name)
+    return table if own is None else table | {"file_hash": file_hash(own[0])}
