@@ -60,12 +60,26 @@ def save(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, half: bool =
     """Write a checkpoint folder, each file atomically and `card.json` last."""
     folder = Path(folder)
     _write_tensors(folder / "model.safetensors", checkpoint.model.state_dict(), half)
-    priors = {f"{name}.{k}": v for name, prior in checkpoint.priors.items() for k, v in prior.tensors.items()}
-    _write_tensors(folder / "priors.safetensors", priors, half)
+    _write_priors(folder, checkpoint, half)
     _write_tensors(folder / "training.safetensors", {"hashes": torch.from_numpy(checkpoint.training)}, False)
     write_json(folder / "ring_systems.json", sorted(checkpoint.ring_systems))
     write_toml(folder / "config.toml", {"model": checkpoint.config})
     checkpoint.vocabulary.save(folder / "vocabulary.json")
+    _write_card(folder, checkpoint)
+
+
+def save_priors(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, half: bool = True) -> None:
+    """Write the priors and the card of a checkpoint into the folder of one with the same weights, which stay."""
+    _write_priors(Path(folder), checkpoint, half)
+    _write_card(Path(folder), checkpoint)
+
+
+def _write_priors(folder: Path, checkpoint: Checkpoint, half: bool) -> None:
+    priors = {f"{name}.{k}": v for name, prior in checkpoint.priors.items() for k, v in prior.tensors.items()}
+    _write_tensors(folder / "priors.safetensors", priors, half)
+
+
+def _write_card(folder: Path, checkpoint: Checkpoint) -> None:
     versions = {name: version(name) for name in ("torch", "rdkit", "selfies")}
     write_json(folder / "card.json", {"format": FORMAT, "versions": versions, **checkpoint.card})
 
@@ -121,6 +135,11 @@ def load(name: str | os.PathLike[str], device: str | torch.device = "cpu") -> Ch
         raise CheckpointError(f"{folder} is damaged: training hashes or ring systems are not lists. Fetch it again.")
     priors = _read_priors(folder / "priors.safetensors")
     return Checkpoint(model.to(device).eval(), vocabulary, table, priors, card, training.numpy(), frozenset(ring_systems))
+
+
+def load_priors(folder: str | os.PathLike[str]) -> tuple[dict[str, Prior], dict[str, Any]]:
+    """The fitted priors of a checkpoint folder and its card, without the network. Raises CheckpointError."""
+    return _read_priors(Path(folder) / "priors.safetensors"), _read_json(Path(folder) / "card.json")
 
 
 def _read_priors(path: Path) -> dict[str, Prior]:

@@ -48,8 +48,9 @@ class DivergedModel(MolvaeError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean X?' for the closest of `known` to `name`, or '' if nothing is close."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    folded = {one.casefold(): one for one in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return f" Did you mean {folded[close[0]]!r}?" if close else ""
 
 
 def error_text(error: BaseException) -> str:

@@ -33,8 +33,7 @@ class Pool:
     """
 
     def __init__(self, workers: int) -> None:
-        if workers < 0:
-            raise ConfigError(f"workers is {workers}; give 0 (work in this process) or a number of processes.")
+        check_workers(workers)
         self._workers = workers
         self._executor = (
             ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin_worker) if workers else None
@@ -66,6 +65,12 @@ class Pool:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise RunError("a worker process died, perhaps for want of memory. Use fewer --workers.") from error
+
+
+def check_workers(workers: int) -> None:
+    """Raise ConfigError for a negative number of worker processes."""
+    if workers < 0:
+        raise ConfigError(f"workers is {workers}; give 0 (work in this process) or a number of processes.")
 
 
 def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Iterator[R]:

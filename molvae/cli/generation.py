@@ -59,7 +59,7 @@ def generate(
     ] = False,
     unconstrained: Unconstrained = False,
     condition: Annotated[
-        str | None, typer.Option(help="Ask a conditional model for property values: logP=2.5,QED=0.9.")
+        str | None, typer.Option(help="Ask a model that can be asked for property values: logP=2.5,QED=0.9.")
     ] = None,
     guidance: Annotated[
         float, typer.Option(help="How hard to pull towards the condition; 1 as trained, 2 or 3 harder.")

@@ -87,7 +87,7 @@ def fit_prior(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="The checkpoint folder to write; in a run directory, its checkpoint is replaced."),
+        typer.Option("--out", "-o", help="A new folder, or the model's own, which gets one more prior."),
     ],
     model: ModelName = "zinc250k",
     prior: Annotated[str, typer.Option(help="flow, mixture, gaussian, or of models of codes codes.")] = "flow",
@@ -124,7 +124,8 @@ def fit_prior(
     about = fitted.card["priors"][prior]
     more = f", {about['left_out']:,} left out, which cannot be encoded" if about["left_out"] else ""
     say(f"{prior} prior of {about['data']['rows']:,} molecules{more}.")
-    say(f"Checkpoint: {out}   (molvae generate --model {out} --prior {prior})")
+    asking = "".join(f" --condition {name}={about['properties'][name]['mean']:.3g}" for name in names[:1])
+    say(f"Checkpoint: {out}   (molvae generate --model {out} --prior {prior}{asking})")
 
 
 def doctor() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # torch, which the workers of a library do not need
     from molvae.checkpoint import Checkpoint
 
 EXAMPLE = "logP=2.5,QED=0.9"
+Scales = Mapping[str, Mapping[str, float]]
 
 
 def read_condition(text: str) -> dict[str, float]:
@@ -33,7 +34,7 @@ def read_condition(text: str) -> dict[str, float]:
     return found
 
 
-def standardise(condition: Mapping[str, float], scales: Mapping[str, Mapping[str, float]], model: str) -> np.ndarray:
+def standardise(condition: Mapping[str, float], scales: Scales, model: str) -> np.ndarray:
     """(1, P) float32 standardised values in the order of `scales`, NaN where nothing is asked.
 
     scales: by property name the mean, standard deviation, lowest and highest value that the model was trained on.
@@ -52,13 +53,67 @@ def standardise(condition: Mapping[str, float], scales: Mapping[str, Mapping[str
         if not scale["low"] <= value <= scale["high"]:
             raise ConfigError(
                 f"condition {name} = {value:g} is outside of what {model} was trained on, "
-                f"{scale['low']:.4g} to {scale['high']:.4g}."
+                f"{_inwards(scale['low'], math.ceil)} to {_inwards(scale['high'], math.floor)}."
             )
         row[0, list(scales).index(name)] = (value - scale["mean"]) / scale["sd"]
     return row
 
 
-def prior_scales(checkpoint: Checkpoint, prior: str) -> Mapping[str, Mapping[str, float]]:
+def _inwards(bound: float, rounded: Callable[[float], int]) -> str:
+    """A bound in four figures that is itself allowed."""
+    unit = 10.0 ** (math.floor(math.log10(abs(bound))) - 3) if bound else 1.0
+    return f"{rounded(bound / unit) * unit:.4g}"
+
+
+class Conditions:
+    """Which properties a model can be asked for: by its decoder, if it was trained with some, and by each of its priors.
+
+    priors: the names of the model's priors, the preferred one first.  called: what the model is called, for messages.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, priors: Sequence[str], called: str) -> None:
+        self.called = called
+        self.decoder: Scales = checkpoint.card["properties"] if checkpoint.model.conditions else {}
+        self.priors: dict[str, Scales] = {}
+        for name in priors:
+            if name in checkpoint.priors and checkpoint.priors[name].conditions:
+                self.priors[name] = prior_scales(checkpoint, name)
+            elif name == "language" and self.decoder:
+                self.priors[name] = self.decoder
+
+    def check(self, condition: Mapping[str, float]) -> None:
+        """Raise ConfigError unless one of them knows all properties of the condition, and has seen such values."""
+        sources = [*([self.decoder] if self.decoder else []), *self.priors.values()]
+        if not sources:
+            raise ConfigError(
+                f"{self.called} cannot be conditioned on properties. Fit a prior that can (molvae fit-prior DATA "
+                f"--model {self.called} --ask {','.join(condition)} -o OUT), or train a conditional model (--model cvae, "
+                "with [data] properties)."
+            )
+        knowing = [scales for scales in sources if condition.keys() <= scales.keys()]
+        every = {name: scale for scales in sources for name, scale in scales.items()}
+        standardise(condition, knowing[0] if knowing else every, self.called)
+        if not knowing:
+            raise ConfigError(
+                f"nothing in {self.called} knows {' and '.join(condition)} together: it can be asked for "
+                f"{', or for '.join(dict.fromkeys(', '.join(scales) for scales in sources))}."
+            )
+
+    def able(self, condition: Mapping[str, float]) -> list[str]:
+        """The priors that know all properties of the condition."""
+        return [name for name, scales in self.priors.items() if condition.keys() <= scales.keys()]
+
+    def of_prior(self, condition: Mapping[str, float], prior: str) -> np.ndarray:
+        """(1, P) standardised values for a prior that is able."""
+        return standardise(condition, self.priors[prior], self.called)
+
+    def of_decoder(self, condition: Mapping[str, float]) -> np.ndarray | None:
+        """(1, P) standardised values of what the decoder knows of the condition; None if that is nothing."""
+        known = {name: value for name, value in condition.items() if name in self.decoder}
+        return standardise(known, self.decoder, self.called) if known else None
+
+
+def prior_scales(checkpoint: Checkpoint, prior: str) -> Scales:
     """The properties that a fitted prior can be asked for, as in `standardise`, empty for one that cannot be asked.
 
     Raises CheckpointError if the card does not have them.
@@ -71,7 +126,7 @@ def prior_scales(checkpoint: Checkpoint, prior: str) -> Mapping[str, Mapping[str
 
 def check_guidance(guidance: float) -> None:
     """Raise ConfigError unless `guidance` is a finite number, 0 or more."""
-    if not (math.isfinite(guidance) and guidance >= 0.0):
+    if not isinstance(guidance, (int, float)) or not (math.isfinite(guidance) and guidance >= 0.0):
         raise ConfigError(f"guidance is {guidance}; give a finite number from 0 (unasked) on, such as 2.")
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -20,12 +18,12 @@ from molvae.data.derivation import derive_strings, encode_strings
 from molvae.errors import ConfigError, nearest
 from molvae.files import file_hash
 from molvae.generation import exploration
-from molvae.generation.conditioning import check_guidance, prior_scales, standardise
+from molvae.generation.conditioning import Conditions, check_guidance
 from molvae.generation.exploration import Neighbour, Waypoint
 from molvae.models.consistent import write_consistent
 from molvae.models.decoding import strings, write
 from molvae.models.sequence_vae import SequenceVAE
-from molvae.processes import begin_worker
+from molvae.processes import check_workers, in_order
 from molvae.randomness import child_seed, torch_stream
 from molvae.strings.grammar import Grammar
 from molvae.strings.tokens import EOS, PAD, Decoded
@@ -87,6 +85,7 @@ class Model:
         weights_hash: str = "",
         constrained: bool = True,
     ) -> None:
+        check_workers(workers)
         self.checkpoint, self.name, self.workers, self.weights_hash = checkpoint, name, workers, weights_hash
         self.vae, self.vocabulary, self.card = checkpoint.model, checkpoint.vocabulary, checkpoint.card
         self.ring_systems = checkpoint.ring_systems
@@ -241,20 +240,13 @@ class Model:
         Raises ConfigError for a model that cannot be asked, an unknown property, a value that is no finite number or outside
         of what was seen in training, and a guidance below 0.
         """
-        called = self.name or "this model"
-        able = [name for name in self.priors if name in self.checkpoint.priors and self.checkpoint.priors[name].conditions]
-        if not self.vae.conditions and not able:
-            raise ConfigError(
-                f"{called} cannot be conditioned on properties. Fit a prior that can (molvae fit-prior MODEL DATA --ask "
-                "logP,QED -o OUT), or train a conditional model (--model cvae, with [data] properties)."
-            )
         check_guidance(guidance)
+        conditions = Conditions(self.checkpoint, self.priors, self.name or "this model")
+        conditions.check(condition)
+        told = conditions.of_decoder(condition)
         asked = copy.copy(self)
         asked._asked, asked._guidance = dict(condition), guidance
-        if self.vae.conditions:
-            asked._condition = torch.from_numpy(standardise(condition, self.card["properties"], called))
-        else:
-            standardise(condition, prior_scales(self.checkpoint, able[0]), called)
+        asked._condition = None if told is None else torch.from_numpy(told)
         return asked
 
     @property
@@ -263,11 +255,6 @@ class Model:
         names = [*self.checkpoint.priors, *(["language"] if self.vae.unconditional else [])]
         return sorted(names, key=lambda name: PRIOR_ORDER.index(name) if name in PRIOR_ORDER else -1)
 
-    def _can_be_asked(self, prior: str) -> bool:
-        """Whether what has been asked for changes what a prior draws."""
-        fitted = self.checkpoint.priors.get(prior)
-        return bool(fitted.conditions) if fitted else prior == "language" and bool(self.vae.conditions)
-
     def sample_latents(self, n: int, *, seed: int = 0, prior: str | None = None) -> np.ndarray:
         """(n, D) float32 draws from a prior: the preferred one, if none is named; "normal" is N(0, I).
 
@@ -275,15 +262,16 @@ class Model:
         of the decoder as a language model. Under a condition, the preferred one is the first that can be asked. Raises
         ConfigError for an unknown prior, and under a condition for one that knows nothing of it, nor does the decoder.
         """
-        able = [name for name in self.priors if self._can_be_asked(name)] if self._asked else []
+        conditions = Conditions(self.checkpoint, self.priors, self.name or "this model")
+        able = conditions.able(self._asked) if self._asked else []
         name = prior or next(iter([*able, *self.priors]), "normal")
         generator = torch_stream(seed, "prior")
         known = list(dict.fromkeys([*self.priors, "normal"]))
         if name not in known:
             raise ConfigError(f"{self.name} has no prior {name!r}.{nearest(name, known)} It has: {', '.join(known)}.")
-        if self._asked and name not in able and not self.vae.conditions:
+        if self._asked and name not in able and not self._asked.keys() <= conditions.decoder.keys():
             raise ConfigError(
-                f"the prior {name!r} knows nothing of properties. Those of {self.name} that do: {', '.join(able)}."
+                f"the prior {name!r} knows nothing of {', '.join(self._asked)}. Of {self.name} these do: {', '.join(able)}."
             )
         if name == "normal":
             return self.vae.sample_prior(n, generator).flatten(1).cpu().numpy()
@@ -291,9 +279,11 @@ class Model:
             return self._encode_table(TokenTable.from_rows(self._language_rows(n, generator)), False, seed).numpy()
         fitted = self.checkpoint.priors[name]
         if name in able:
-            values = standardise(self._asked, prior_scales(self.checkpoint, name), self.name or "this model")
-            fitted = fitted.asked(torch.from_numpy(values), self._guidance)
-        return fitted.sample(n, generator).numpy()
+            fitted = fitted.asked(torch.from_numpy(conditions.of_prior(self._asked, name)), self._guidance)
+        drawn = fitted.sample(n, generator)
+        if not drawn.isfinite().all():
+            raise ConfigError(f"guidance {self._guidance:g} pulls latents beyond all numbers; give less, such as 2.")
+        return drawn.numpy()
 
     def _language_rows(self, n: int, generator: torch.Generator) -> list[list[int]]:
         """n token rows drawn from p(x | z = 0); an empty string is drawn again.
@@ -385,12 +375,7 @@ class Model:
 
         n: strings in all. For few of them, starting processes costs more than it saves.
         """
-        jobs = ((self.vocabulary, block) for block in blocks)
-        if not self.workers or n < FEW:
-            yield from map(function, jobs)
-            return
-        with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"), initializer=begin_worker) as pool:
-            yield from pool.map(function, jobs)
+        return in_order(function, ((self.vocabulary, block) for block in blocks), self.workers if n >= FEW else 0)
 
 
 def _shares(strings: Sequence[str]) -> Iterator[list[str]]:

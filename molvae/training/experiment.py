@@ -31,7 +31,7 @@ from molvae.training.examples import Examples, with_extra
 from molvae.training.loop import Heard, Progress, TrainSettings, fit
 from molvae.training.preparation import RANDOMISED, Data, DataSettings, Prepared, data_hash, describe, left_out, prepare
 from molvae.training.scales import rescaled, standardised
-from molvae.training.second_stage import fit_priors
+from molvae.training.second_stage import LaterPriors, fit_priors
 from molvae.training.settings import FineTuneSettings
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,8 @@ def train(
             resolved = {"data": asdict(shape), "model": start.checkpoint.config, "training": asdict(start.plan)}
             write_toml(out / "config.toml", {**resolved, **({"fine_tuning": asdict(tuning)} if base else {})})
 
+        later = LaterPriors.of(out / "checkpoint") if group.is_first else None
+
         # 2. Training; every evaluation leaves a usable checkpoint
         learn(start, out, group, progress, evaluated)
 
@@ -131,6 +133,8 @@ def train(
             if base:
                 model.card["fine_tuning"] = fine_tuning.report(base, model, start.known, start.held, tuning, seed, out)
             save(out / "checkpoint", start.checkpoint)
+            if later:
+                later.put_back(out / "checkpoint", start.checkpoint)
         return model
 
 

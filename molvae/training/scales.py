@@ -17,7 +17,7 @@ def standardised(
         return None, {}
     shown = values[rows].numpy()
     mean, sd = np.nanmean(shown, 0), np.nanstd(shown, 0)
-    sd[sd == 0.0] = 1.0
+    sd[np.nanmin(shown, 0) == np.nanmax(shown, 0)] = 1.0  # that of equal numbers need not be 0 when it is computed
     figures = torch.tensor(np.stack([mean, sd, np.nanmin(shown, 0), np.nanmax(shown, 0)], 1)).tolist()
     keys = ("mean", "sd", "low", "high")
     scales = {name: dict(zip(keys, of, strict=True)) for name, of in zip(names, figures, strict=True)}

@@ -3,12 +3,14 @@ normal and the aggregated posterior (Dai & Wipf 2019, arXiv 1903.05789)."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from molvae.errors import ConfigError
 from molvae.registry import Registry
 
 PRIORS: Registry[Prior] = Registry("prior", "molvae.models.priors")
@@ -49,3 +51,12 @@ class Prior(ABC):
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
         """z (N, D) -> (N,) log density in nats; of a prior of codes the log probability."""
+
+
+def check_settings(*, learning_rate: float = 1.0, **at_least_one: int) -> None:
+    """Raise ConfigError for a number below 1 of what there must be one of, and for a learning rate that is none."""
+    for name, value in at_least_one.items():
+        if value < 1:
+            raise ConfigError(f"{name} is {value}; give at least 1.")
+    if not 0.0 < learning_rate < math.inf:
+        raise ConfigError(f"learning_rate is {learning_rate}; give a number above 0, such as 0.002.")

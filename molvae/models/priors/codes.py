@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from molvae.errors import ConfigError
 from molvae.models.precision import autocast
-from molvae.models.priors.base import PRIORS, Prior
+from molvae.models.priors.base import PRIORS, Prior, check_settings
 from molvae.models.priors.learning import learn
 from molvae.models.recurrence import GRULayer
 from molvae.randomness import stream
@@ -43,6 +43,7 @@ class Codes(Prior):
         epochs: int = 20,
         learning_rate: float = 3e-3,
     ) -> None:
+        check_settings(embedding=embedding, hidden=hidden, steps=steps, epochs=epochs, learning_rate=learning_rate)
         self.embedding, self.hidden, self.steps, self.epochs = embedding, hidden, steps, epochs
         self.learning_rate = learning_rate
         self.tensors = {}

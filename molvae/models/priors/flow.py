@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from molvae.errors import ConfigError
 from molvae.models.precision import autocast
-from molvae.models.priors.base import PRIORS, Prior
+from molvae.models.priors.base import PRIORS, Prior, check_settings
 from molvae.models.priors.learning import learn
 from molvae.randomness import torch_stream
 
@@ -58,6 +58,9 @@ class Flow(Prior):
         for setting, share in (("masked", masked), ("condition_dropout", condition_dropout)):
             if not 0.0 <= share < 1.0:
                 raise ConfigError(f"{setting} is a share from 0 to below 1, not {share}.")
+        check_settings(
+            width=width, blocks=blocks, steps=steps, epochs=epochs, ode_steps=ode_steps, learning_rate=learning_rate
+        )
         self.width, self.blocks, self.steps, self.epochs = width, blocks, steps, epochs
         self.learning_rate, self.ode_steps = learning_rate, ode_steps
         self.masked, self.condition_dropout = masked, condition_dropout
@@ -96,7 +99,7 @@ class Flow(Prior):
         averaged = learn(
             weights, loss, steps=steps, learning_rate=self.learning_rate, seed=seed, name="flow", progress=self.progress
         )
-        self.tensors = {**averaged, "mean": mean, "scale": scale}
+        self.tensors = {**averaged, "mean": mean, "scale": scale, "ode_steps": torch.tensor(self.ode_steps)}
 
     def _hidden(self, values: Tensor, generator: torch.Generator) -> Tensor:
         """Values (N, P) of which a random part is NaN."""
@@ -126,10 +129,14 @@ class Flow(Prior):
             }
         return weights | {"out": matrix(size, width, 0.0), "out_bias": torch.zeros(size, requires_grad=True)}
 
+    def _path(self) -> list[float]:
+        """The times from noise to latents; how many there are is saved, and a file of before that has the default."""
+        return torch.linspace(0.0, 1.0, int(self.tensors.get("ode_steps", self.ode_steps)) + 1).tolist()
+
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """(n, D) float32 draws, under the condition if it has been asked for one."""
-        weights = {k: v.float() for k, v in self.tensors.items()}
+        weights, path = {k: v.float() for k, v in self.tensors.items()}, self._path()
         told = None if self._asked is None else self._asked.float().expand(n, -1)
 
         def slope(x: Tensor, t: float) -> Tensor:
@@ -140,7 +147,7 @@ class Flow(Prior):
             return free + self._guidance * (velocity(weights, x, time, told) - free)
 
         x = torch.randn(n, len(weights["mean"]), generator=generator)
-        for now, then in pairwise(torch.linspace(0.0, 1.0, self.ode_steps + 1).tolist()):
+        for now, then in pairwise(path):
             here = slope(x, now)
             ahead = slope(x + (then - now) * here, then)
             x = x + (then - now) * 0.5 * (here + ahead)
@@ -152,7 +159,6 @@ class Flow(Prior):
         weights = {k: v.float() for k, v in self.tensors.items()}
         x = (z - weights["mean"]) / weights["scale"]
         total = -weights["scale"].log().sum().expand(len(z)).clone()
-        h = 1.0 / self.ode_steps
 
         def field(point: Tensor, t: float) -> tuple[Tensor, Tensor]:
             def one(row: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,9 +168,10 @@ class Flow(Prior):
             jacobian, v = torch.func.vmap(torch.func.jacrev(one, has_aux=True))(point)
             return v, jacobian.diagonal(dim1=1, dim2=2).sum(1)
 
-        for i in range(self.ode_steps, 0, -1):
-            slope, divergence = field(x, i * h)
-            behind, divergence_behind = field(x - h * slope, (i - 1) * h)
+        for now, then in pairwise(reversed(self._path())):
+            h = now - then
+            slope, divergence = field(x, now)
+            behind, divergence_behind = field(x - h * slope, then)
             x = x - 0.5 * h * (slope + behind)
             total -= 0.5 * h * (divergence + divergence_behind)
         return total - 0.5 * (x.square().sum(1) + x.shape[1] * math.log(2 * math.pi))

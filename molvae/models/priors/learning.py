@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from molvae.errors import DivergedModel
 from molvae.randomness import child_seed
 
 log = logging.getLogger(__name__)
@@ -52,4 +53,6 @@ def learn(
             progress(step + 1, steps)
         if step % TOLD_EVERY == 0:
             log.info("%s prior: step %d of %d, loss %.4f", name, step, steps, float(now.detach()))
+    if not all(bool(value.isfinite().all()) for value in averaged.values()):
+        raise DivergedModel(f"the {name} prior diverged: its weights are no finite numbers. Lower its learning_rate.")
     return averaged

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from molvae.errors import ConfigError
-from molvae.models.priors.base import PRIORS, Prior
+from molvae.models.priors.base import PRIORS, Prior, check_settings
 from molvae.randomness import stream
 
 
@@ -24,6 +24,7 @@ class GaussianMixture(Prior):
     ) -> None:
         if not temperature > 0.0:
             raise ConfigError(f"temperature narrows a mixture's components and must be above 0, not {temperature}.")
+        check_settings(components=components, iterations=iterations, latents=latents)
         self.components, self.iterations, self.latents = components, iterations, latents
         self.temperature = temperature
         self.tensors = {}

@@ -11,11 +11,12 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 from molvae.errors import ConfigError
+from molvae.files import file_hash
 from molvae.history import History, Proposal
 from molvae.randomness import child_seed
 from molvae.registry import Registry
 from molvae.search.space import SearchSpace
-from molvae.user_code import file_hash, in_file
+from molvae.user_code import in_file
 
 STRATEGIES: Registry[Strategy] = Registry("strategy", "molvae.search.strategies")
 

@@ -15,10 +15,11 @@ from typing import Any
 
 from molvae.chem import canonical
 from molvae.errors import ConfigError, MolvaeError, RunError, error_text
+from molvae.files import file_hash
 from molvae.history import History, Proposal
 from molvae.search.space import SearchSpace
 from molvae.search.strategies.base import STRATEGIES, Strategy
-from molvae.user_code import file_hash, importable, in_file, load_callable, raised_at
+from molvae.user_code import importable, in_file, load_callable, raised_at
 
 INITIAL, BATCH = 50, 10  # those of the peers that learn nothing; a function may have its own
 _POSITIONS = ("smiles", "scores", "n", "seed")
