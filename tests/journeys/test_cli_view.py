@@ -35,6 +35,7 @@ def test_a_table_becomes_a_page_or_a_picture(molvae, table: Path, tmp_path: Path
         (["-o", "made.pdf"], "a .html page or in a .png picture, and made.pdf is neither"),
         (["-o", "made.html", "--sort", "pic50"], "did you mean 'pIC50'"),
         (["-o", "made.html", "--leads", "nowhere.smi"], "nowhere.smi"),
+        (["-o", "made.html", "--descending"], "--descending needs a column"),
         (["-o", "made.html", "--keep", "C1CC"], "C1CC"),
         (["-o", "made.html", "--smiles-col", "molecule"], "molecule"),
     ],
