@@ -47,7 +47,7 @@ def view(
         raise ConfigError(
             f"molecules are shown on a .html page or in a .png picture, and {out} is neither. Give -o NAME.html."
         )
-    if descending and sort is None:
+    if descending and not sort:
         raise ConfigError("--descending needs a column or property to sort by. Give --sort NAME too.")
     smiles, columns = read_columns(data, smiles_col)
     known = read_molecules(leads) if leads else None
