@@ -48,9 +48,12 @@ class DivergedModel(MolvaeError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean X?' for the closest of `known` to `name`, or '' if nothing is close."""
-    folded = {one.casefold(): one for one in known}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    return f" Did you mean {folded[close[0]]!r}?" if close else ""
+    names = list(known)
+    folded = {one.casefold(): one for one in names}
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5) or [
+        folded[one] for one in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    ]
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def error_text(error: BaseException) -> str:
