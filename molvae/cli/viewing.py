@@ -39,7 +39,7 @@ def view(
     from molvae.data.columns import read_columns
     from molvae.data.tables import read_molecules
     from molvae.files import write_text
-    from molvae.report.gallery import gallery
+    from molvae.report.gallery import MOST_IN_A_PICTURE, gallery
     from molvae.report.page import write_bytes
 
     ending = out.suffix.lower()
@@ -49,6 +49,8 @@ def view(
         )
     if descending and not sort:
         raise ConfigError("--descending needs a column or property to sort by. Give --sort NAME too.")
+    if ending == ".png" and (top or 0) > MOST_IN_A_PICTURE:
+        raise ConfigError(f"a picture holds {MOST_IN_A_PICTURE} molecules at most, not {top}. Give -o NAME.html.")
     smiles, columns = read_columns(data, smiles_col)
     known = read_molecules(leads) if leads else None
     with progress_bar("molecules") as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
 
@@ -18,7 +19,10 @@ def read_columns(path: str | os.PathLike[str], column: str | None = None) -> tup
     layout = stated_layout(path, column)
     rows = list(read_rows(path, layout))
     if layout.header is not None:
-        names = {name: at for at, name in enumerate(layout.header) if at != layout.column}
+        names: dict[str, int] = {}
+        for at, name in enumerate(layout.header):
+            if at != layout.column:
+                names[_unused(name, names)] = at
         # The file is read once for each column: tables that people look at are small.
         columns = {name: [row.name for row in read_rows(path, replace(layout, names=at))] for name, at in names.items()}
         return [row.text for row in rows], columns
@@ -28,6 +32,12 @@ def read_columns(path: str | os.PathLike[str], column: str | None = None) -> tup
     items = [_data_items(row.text) for row in rows]
     columns |= {name: [one.get(name, "") for one in items] for name in dict.fromkeys(chain.from_iterable(items))}
     return [block_smiles(row.text) for row in rows], columns
+
+
+def _unused(name: str, names: Mapping[str, int]) -> str:
+    """The name of a column, numbered if there is one of that name: score, score (2)."""
+    same = 1 + sum(one == name or one.startswith(f"{name} (") for one in names)
+    return name if name not in names else f"{name} ({same})"
 
 
 def _data_items(record: str) -> dict[str, str]:

@@ -32,6 +32,7 @@ from molvae.report.templates import render, script_data
 
 COMPUTED = {"QED": ".2f", "SA": ".1f", "logP": ".1f", "MW": ".0f"}  # with the digits that they deserve
 SIMILARITY, LEAD = "similarity", "lead"
+MOST_IN_A_PICTURE = 650  # molecules, five in a row of 250 pixels: the library that draws ends at 32,767
 
 Progress = Callable[[int, int], None]
 
@@ -73,13 +74,13 @@ class Gallery:
             "rows": [{"smiles": one.smiles, "id": one.id, **one.cells} for one in self.molecules],
         }
         drawn = [(one, Markup(molecule_svg(one.smiles, core=self.core, marked=one.marked))) for one in self.molecules]
-        return render("gallery.html.j2", title=title, gallery=self, drawn=drawn, data=script_data(data))
+        return render("gallery.html.j2", title=title, gallery=self, drawn=drawn, data=script_data(data), short=short)
 
     def png(self, columns: int = 5) -> bytes:
         """The pictures, `columns` in a row, each with its id and its first two cells."""
         texts = []
         for one in self.molecules:
-            cells = [f"{name} {one.cells[name]}" for name in self.columns if one.cells[name]][:2]
+            cells = [f"{name} {short(one.cells[name])}" for name in self.columns if one.cells[name]][:2]
             texts.append("  ".join([one.id, *cells] if one.id else cells))
         smiles, marked = [one.smiles for one in self.molecules], [one.marked for one in self.molecules]
         return grid_png(smiles, texts, columns=columns, core=self.core, marked=marked)
@@ -105,7 +106,13 @@ def gallery(
     lead_ids, or by its SMILES.
     Raises UnknownName for an unknown name to sort by, DataError if there is no molecule, or a lead is none.
     """
-    table = {name: [_text(value) for value in values] for name, values in (columns or {}).items() if name != "smiles"}
+    table = {name: [_text(value) for value in values] for name, values in (columns or {}).items()}
+    if "smiles" in table and [*table["smiles"]] != [text.strip() for text in smiles]:
+        table["smiles (table)"] = table["smiles"]
+    table.pop("smiles", None)
+    for name in (SIMILARITY, LEAD) if leads else ():
+        if name in table:  # what is computed here has the name
+            table = {f"{one} (table)" if one == name else one: cells for one, cells in table.items()}
     mols = [parse(text) for text in smiles]
     here = [i for i, mol in enumerate(mols) if mol is not None]
     left_out = [f"{smiles[i]!r} in row {i + 1} is not a valid SMILES" for i, mol in enumerate(mols) if mol is None]
@@ -113,8 +120,13 @@ def gallery(
         raise DataError("there is no molecule to show. Give a table with one molecule a row.")
     if sort:
         keys = _numbers(sort, table, mols)
-        # Stable, so that equals stay in the order of the table; NaN last in either direction.
-        here.sort(key=lambda i: (math.isnan(keys[i]), -keys[i] if descending else keys[i]))
+        if all(math.isnan(key) for key in keys) and sort in table:
+            texts = [cell.casefold() for cell in table[sort]]
+            here.sort(key=lambda i: texts[i], reverse=descending)
+            here.sort(key=lambda i: not texts[i])
+        else:
+            # Stable, so that equals stay in the order of the table; NaN last in either direction.
+            here.sort(key=lambda i: (math.isnan(keys[i]), -keys[i] if descending else keys[i]))
         if sort not in table and sort not in COMPUTED:
             table[sort] = [_text(value) for value in keys]
     names = [name for name in table if name != "id"]
@@ -183,9 +195,13 @@ def _number(cell: str) -> float:
 
 
 def _text(value: Any) -> str:
-    """A cell for a reader: five digits of a number with more, "" for what is missing."""
+    """A cell as it stands in the table, "" for what is missing."""
     text = "" if value is None or value != value else str(value).strip()
+    return "" if text.lower() == "nan" else text
+
+
+def short(text: str) -> str:
+    """A cell for a reader: five digits of a decimal number with more. What may be an identifier stays as it is."""
     number = _number(text)
-    if math.isnan(number):
-        return "" if text.lower() == "nan" else text
-    return text if len(text) <= 7 else f"{number:.5g}"
+    is_decimal = "." in text or "e" in text.lower()
+    return f"{number:.5g}" if is_decimal and len(text) > 7 and abs(number) < 1e5 else text

@@ -38,7 +38,10 @@ class TradeOffs:
         found = self.undominated
         values = {name: [e.components[name] for e in found] for name in self.terms}
         about = {"score": [e.score for e in found], "call": [e.call for e in found], "source": [e.source for e in found]}
-        return {"smiles": [e.smiles for e in found], **values, **about}
+        about_first = {"smiles": [e.smiles for e in found]}
+        taken = about.keys() | about_first.keys()  # a term may be called score: it is the name of many a function
+        terms = {f"{name} (term)" if name in taken else name: column for name, column in values.items()}
+        return {**about_first, **terms, **about}
 
 
 def trade_offs(run: Run) -> TradeOffs | None:
@@ -63,13 +66,13 @@ def _goodness(term: dict[str, Any], value: float) -> float:
 
 
 def undominated(values: np.ndarray | Sequence[Sequence[float]]) -> list[int]:
-    """The rows of (N, K) values, larger is better, that no other row dominates, in their order; equal rows all stay.
+    """The rows of (N, K) finite values, larger is better, that no other row dominates, in their order; equal rows all stay.
 
-    A row that dominates another has a larger sum, so one pass in the order of the sums compares with the front alone.
+    A row that dominates another comes before it when rows are sorted, so one pass compares with the front alone.
     """
     values = np.asarray(values, float)
     front: list[int] = []
-    for i in np.argsort(-values.sum(1), kind="stable").tolist():
+    for i in np.lexsort(-values.T[::-1]).tolist():
         others = values[front]
         if not ((others >= values[i]).all(1) & (others > values[i]).any(1)).any():
             front.append(i)

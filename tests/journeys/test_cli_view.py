@@ -35,9 +35,10 @@ def test_a_table_becomes_a_page_or_a_picture(molvae, table: Path, tmp_path: Path
         (["-o", "made.pdf"], "a .html page or in a .png picture, and made.pdf is neither"),
         (["-o", "made.html", "--sort", "pic50"], "did you mean 'pIC50'"),
         (["-o", "made.html", "--leads", "nowhere.smi"], "nowhere.smi"),
+        (["-o", "made.png", "--top", "651"], "a picture holds 650 molecules at most"),
         (["-o", "made.html", "--descending"], "--descending needs a column"),
         (["-o", "made.html", "--keep", "C1CC"], "C1CC"),
-        (["-o", "made.html", "--smiles-col", "molecule"], "molecule"),
+        (["-o", "made.html", "--smiles-col", "molecule"], "no column 'molecule'"),
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(molvae, table: Path, arguments: list[str], sentence: str) -> None:

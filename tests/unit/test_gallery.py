@@ -17,7 +17,7 @@ from rdkit.Chem import QED, Crippen, Descriptors
 from molvae.chem import Core, changed_atoms, parse
 from molvae.data.columns import read_columns
 from molvae.errors import DataError, UnknownName
-from molvae.report.gallery import gallery
+from molvae.report.gallery import gallery, short
 
 ASPIRIN, BENZOIC, PHENOL, PYRIDINE = "CC(=O)Oc1ccccc1C(=O)O", "O=C(O)c1ccccc1", "Oc1ccccc1", "c1ccncc1"
 
@@ -83,10 +83,67 @@ def test_columns_come_first_and_what_is_missing_is_computed() -> None:
     mol = Chem.MolFromSmiles(ASPIRIN)
     cells = shown.molecules[0].cells
     assert shown.molecules[0].id == "a" and shown.columns == list(cells)
-    assert cells["QED"] == "0.12346" != f"{QED.qed(mol):.2f}", "a column is not replaced"
+    assert cells["QED"] == "0.1234567891" != f"{QED.qed(mol):.2f}", "a column is not replaced"
     assert cells["pIC50"] == "" and cells["logP"] == f"{Crippen.MolLogP(mol):.1f}"
     assert cells["MW"] == f"{Descriptors.MolWt(mol):.0f}" and "id" not in cells and "smiles" not in cells
     assert any("BRENK" in remark for remark in shown.molecules[0].remarks), "a phenol ester is an alert"
+
+
+def test_a_reader_sees_few_digits_and_the_data_keep_all(tmp_path: Path) -> None:
+    for text, seen in [
+        ("0.1234567891", "0.12346"), ("10029385", "10029385"), ("00012345", "00012345"), ("100001.24", "100001.24"),
+        ("-1.5e-07", "-1.5e-07"), ("12345.678", "12346"), ("flow 1.234567", "flow 1.234567"), ("inf", "inf"), ("", ""),
+    ]:  # fmt: skip
+        assert short(text) == seen
+    smiles, ids = ["CCO", "CCN", "CCC"], ["10029386", "10029385", "00012345"]
+    shown = gallery(smiles, {"cid": ids}, sort="cid")
+    assert [m.cells["cid"] for m in shown.molecules] == sorted(ids)
+    assert all(cid in shown.html("page") for cid in ids)
+
+
+def test_a_column_of_words_is_sorted_by_them() -> None:
+    columns = {"kind": ["banana", "", "Apple", "cherry"]}
+    assert [m.smiles for m in gallery(["C", "CC", "CCC", "CCCC"], columns, sort="kind").molecules] == [
+        "CCC",
+        "C",
+        "CCCC",
+        "CC",
+    ]
+    turned = gallery(["C", "CC", "CCC", "CCCC"], columns, sort="kind", descending=True)
+    assert [m.smiles for m in turned.molecules] == ["CCCC", "C", "CCC", "CC"]
+
+
+def test_no_column_hides_another(tmp_path: Path) -> None:
+    (tmp_path / "twice.csv").write_text("structure,score,score,smiles\nCCO,1,9,old\n")
+    smiles, columns = read_columns(tmp_path / "twice.csv", "structure")
+    assert (smiles, columns) == (["CCO"], {"score": ["1"], "score (2)": ["9"], "smiles": ["old"]})
+    own = {**columns, "lead": ["L-7"], "similarity": ["0.1"]}
+    cells = gallery(smiles, own, leads=["CCOC"], lead_ids=["butyl"]).molecules[0].cells
+    assert cells["lead"] == "butyl" and cells["lead (table)"] == "L-7" and cells["similarity (table)"] == "0.1"
+    assert float(cells["similarity"]) > 0.1 and cells["smiles (table)"] == "old"
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "c1ccc(-c2nc(-c3ccccc3)nc(-c3ccc(-c4ccc(-n5c6ccccc6c6ccccc65)cc4)cc3)n2)cc1",
+        "C" * 33 + "O",
+        "CO",
+        "C",
+        "CNCCc1ccccc1.Cl",
+    ],
+)
+def test_a_molecule_does_not_differ_from_itself(smiles: str) -> None:
+    assert changed_atoms(parse(smiles), parse(smiles)) == ()
+
+
+def test_a_counter_ion_is_all_that_a_salt_differs_by() -> None:
+    for base in ("CNCCc1ccccc1", "CN(C)CCc1c[nH]c2ccccc12"):
+        salt = parse(base + ".Cl")
+        assert [salt.GetAtomWithIdx(i).GetSymbol() for i in changed_atoms(salt, parse(base))] == ["Cl"]
+        assert changed_atoms(parse(base), salt) == ()
+    large = "c1ccc(-c2nc(-c3ccccc3)nc(-c3ccc(-c4ccc(-n5c6ccccc6c6ccccc65)cc4)cc3)n2)cc1"
+    assert len(changed_atoms(parse(large.replace("ccccc3", "ccc(F)cc3", 1)), parse(large))) <= 2
 
 
 def test_rows_without_a_number_come_last_in_either_direction() -> None:

@@ -33,6 +33,17 @@ def test_the_pareto_set_by_its_definition(k: int) -> None:
         assert undominated(values) == by_definition(values)
     assert undominated([[1.0, 2.0], [1.0, 2.0], [0.0, 3.0], [1.0, 1.0]]) == [0, 1, 2], "equal rows all stay"
     assert undominated(np.zeros((0, 2))) == []
+    assert undominated([[0.9, 1e-20], [0.9, 2e-20]]) == [1] and undominated([[1e17, 0], [1e17, 1]]) == [1], "sums are equal"
+
+
+def test_a_term_may_have_the_name_of_another_column() -> None:
+    term = {"direction": "maximise", "weight": 1.0}
+    run = made_up(
+        [{"score": 0.2, "SA": 2.0}, {"score": 0.1, "SA": 3.0}], [{**term, "name": n} for n in ("score", "SA")], [9, 8]
+    )
+    columns = trade_offs(run).columns()
+    assert list(columns) == ["smiles", "score (term)", "SA", "score", "call", "source"]
+    assert columns["score (term)"] == [0.2, 0.1] and columns["score"] == [9, 8]
 
 
 def made_up(components: list[dict[str, float]], terms: list[dict], scores: list[float] | None = None) -> Run:
