@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,13 +40,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(umask)
         partial.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
         partial.replace(target)
-    except OSError as error:
-        raise RunError(
-            f"cannot write {target}: {error.strerror or error}. Free some space or choose another place."
-        ) from error
+    except _write_errors() as error:
+        why = getattr(error, "strerror", None) or error
+        raise RunError(f"cannot write {target}: {why}. Free some space or choose another place.") from error
     finally:
         with suppress(FileNotFoundError):
             partial.unlink()
+
+
+def _write_errors() -> tuple[type[Exception], ...]:
+    """OSError, and what safetensors raises in its place, if what is being written has loaded it."""
+    safetensors = sys.modules.get("safetensors")
+    return (OSError,) if safetensors is None else (OSError, safetensors.SafetensorError)
 
 
 def writable_folder(path: str | os.PathLike[str]) -> Path:

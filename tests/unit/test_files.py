@@ -2,10 +2,14 @@
 
 import json
 import os
+import resource
+import signal
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from molvae.errors import RunError
 from molvae.files import EventLog, atomic_path, writable_folder, write_json, write_text
@@ -53,6 +57,23 @@ def test_a_place_that_cannot_be_written_is_a_run_error(tmp_path):
         write_text(tmp_path, "a folder is in the way")
     with pytest.raises(RunError, match="cannot write"):
         EventLog(tmp_path / "file" / "events.jsonl").append("x")
+
+
+def test_a_disk_that_fills_up_while_tensors_are_written_is_a_run_error(tmp_path):
+    """safetensors has an error of its own for it, which is no OSError; the limit on a file's size stands in for the disk."""
+    (tmp_path / "kept.safetensors").write_bytes(b"old")
+    with pytest.raises(RunError, match=r"cannot write .*kept\.safetensors: .*File too large.* Free some space"):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            with atomic_path(tmp_path / "kept.safetensors") as partial:
+                save_file({"big": np.zeros(100_000)}, partial)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, ignored)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.safetensors"]
+    assert (tmp_path / "kept.safetensors").read_bytes() == b"old"
 
 
 def test_a_folder_is_tried_before_the_work_begins(tmp_path):
