@@ -9,7 +9,7 @@ import typer
 
 from molvae.cli.generation import SmilesColumn
 from molvae.cli.terminal import progress_bar, say
-from molvae.errors import ConfigError
+from molvae.errors import ConfigError, DataError
 
 TOP = {".html": 500, ".png": 50}  # molecules that a page, or a picture, can bear
 
@@ -52,6 +52,8 @@ def view(
     if ending == ".png" and (top or 0) > MOST_IN_A_PICTURE:
         raise ConfigError(f"a picture holds {MOST_IN_A_PICTURE} molecules at most, not {top}. Give -o NAME.html.")
     smiles, columns = read_columns(data, smiles_col)
+    if not any(smiles):
+        raise DataError(f"{data} holds no molecules. Give a file with one molecule a row.")
     known = read_molecules(leads) if leads else None
     with progress_bar("molecules") as progress:
         shown = gallery(

@@ -17,15 +17,14 @@ def read_columns(path: str | os.PathLike[str], column: str | None = None) -> tup
     column, and the errors: as in `read_molecules`. Rows without a molecule are left in.
     """
     layout = stated_layout(path, column)
-    rows = list(read_rows(path, layout))
     if layout.header is not None:
         names: dict[str, int] = {}
         for at, name in enumerate(layout.header):
             if at != layout.column:
                 names[_unused(name, names)] = at
-        # The file is read once for each column: tables that people look at are small.
-        columns = {name: [row.name for row in read_rows(path, replace(layout, names=at))] for name, at in names.items()}
-        return [row.text for row in rows], columns
+        rows = list(read_rows(path, replace(layout, others=tuple(names.values()))))
+        return [row.text for row in rows], {name: [row.others[i] for row in rows] for i, name in enumerate(names)}
+    rows = list(read_rows(path, layout))
     columns = {"id": [row.name for row in rows]} if any(row.name for row in rows) else {}
     if layout.ending != ".sdf":
         return [row.text for row in rows], columns

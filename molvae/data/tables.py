@@ -51,6 +51,7 @@ class Layout:
     ending: one of FORMATS.  header: the names of the columns; None without a header, and for SDF.
     delimiter: between the columns of a text table; None for white space.
     column: position of the SMILES.  names: position of the ids, None if there are none.
+    others: positions of further columns of a table that are read along.
     """
 
     ending: str
@@ -58,6 +59,7 @@ class Layout:
     delimiter: str | None = None
     column: int = 0
     names: int | None = None
+    others: tuple[int, ...] = ()
 
 
 class Row(NamedTuple):
@@ -65,12 +67,14 @@ class Row(NamedTuple):
 
     line: where it ends, from 1; where an SDF record begins; the row of a Parquet file.  number: among such rows, from 1.
     text: SMILES as written, or the MOL block of an SDF record; "" where the column is empty.  name: "" if there is none.
+    others: the cells of the further columns that were asked for, "" where they are empty.
     """
 
     line: int
     number: int
     text: str
     name: str
+    others: tuple[str, ...] = ()
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -219,7 +223,8 @@ def _table_rows(stream: TextIO, layout: Layout) -> Iterator[Row]:
         if cells:
             number += 1
             if number:
-                yield Row(reader.line_num, number, _cell_at(cells, layout.column), _cell_at(cells, layout.names))
+                text, name, *others = (_cell_at(cells, at) for at in (layout.column, layout.names, *layout.others))
+                yield Row(reader.line_num, number, text, name, tuple(others))
 
 
 def _cell_at(cells: Sequence[str], at: int | None) -> str:
@@ -253,16 +258,19 @@ def _parquet_file(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 def _parquet_rows(path: str | os.PathLike[str], layout: Layout) -> Iterator[Row]:
     assert layout.header is not None, "a Parquet file names its columns"
-    wanted = [layout.header[at] for at in (layout.column, layout.names) if at is not None]
+    places = [layout.column, layout.names, *layout.others]
+    header = layout.header
+    narrow = None if layout.others else [header[at] for at in places if at is not None]
     number = 0
     with _parquet_file(path) as file:
-        for batch in file.iter_batches(10_000, columns=wanted):
-            smiles = batch.column(batch.schema.names.index(wanted[0])).to_pylist()
-            names = batch.column(batch.schema.names.index(wanted[1])).to_pylist() if wanted[1:] else [None] * len(smiles)
-            for text, name in zip(smiles, names, strict=True):
+        for batch in file.iter_batches(10_000, columns=narrow):
+            # All columns are there by position, because two may have one name; a few come in the order of the file.
+            at = {p: p if narrow is None else batch.schema.names.index(header[p]) for p in places if p is not None}
+            cells = [[None] * len(batch) if p is None else batch.column(at[p]).to_pylist() for p in places]
+            for text, *others in zip(*cells, strict=True):
                 number += 1
-                shown = "" if name is None else str(name)
-                yield Row(number, number, "" if text is None else str(text).strip(), shown)
+                name, *rest = ("" if cell is None else str(cell) for cell in others)
+                yield Row(number, number, "" if text is None else str(text).strip(), name, tuple(rest))
 
 
 # -- writing

@@ -46,7 +46,10 @@ def test_a_mistake_is_told_in_a_sentence(molvae, table: Path, arguments: list[st
     assert outcome.code in (1, 2) and sentence.lower() in outcome.err.lower() and "Traceback" not in outcome.err
 
 
-def test_a_file_without_molecules_is_told(molvae, tmp_path: Path) -> None:
-    (tmp_path / "empty.csv").write_text("smiles,x\n")
-    outcome = molvae("view", "empty.csv", "-o", "x.html")
-    assert outcome.code == 1 and not (tmp_path / "x.html").exists()
+@pytest.mark.parametrize(
+    ("name", "text"), [("empty.csv", "smiles,x\n"), ("blank.csv", "smiles,x\n,3\n"), ("empty.smi", "\n")]
+)
+def test_a_file_without_molecules_is_told(molvae, tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    outcome = molvae("view", name, "-o", "x.html")
+    assert outcome.code == 1 and f"{name} holds no molecules" in outcome.err and not (tmp_path / "x.html").exists()

@@ -9,8 +9,10 @@ from io import BytesIO
 from pathlib import Path
 
 import pandas
+import pyarrow as pa
 import pytest
 from matplotlib.image import imread
+from pyarrow import parquet
 from rdkit import Chem
 from rdkit.Chem import QED, Crippen, Descriptors
 
@@ -117,6 +119,12 @@ def test_no_column_hides_another(tmp_path: Path) -> None:
     (tmp_path / "twice.csv").write_text("structure,score,score,smiles\nCCO,1,9,old\n")
     smiles, columns = read_columns(tmp_path / "twice.csv", "structure")
     assert (smiles, columns) == (["CCO"], {"score": ["1"], "score (2)": ["9"], "smiles": ["old"]})
+    twice = pa.table([["b", "a"], ["CCO", ""], [1, 2], [3, 4]], names=["id", "smiles", "x", "x"])
+    parquet.write_table(twice, tmp_path / "twice.parquet")
+    assert read_columns(tmp_path / "twice.parquet") == (
+        ["CCO", ""],
+        {"id": ["b", "a"], "x": ["1", "2"], "x (2)": ["3", "4"]},
+    )
     own = {**columns, "lead": ["L-7"], "similarity": ["0.1"]}
     cells = gallery(smiles, own, leads=["CCOC"], lead_ids=["butyl"]).molecules[0].cells
     assert cells["lead"] == "butyl" and cells["lead (table)"] == "L-7" and cells["similarity (table)"] == "0.1"
