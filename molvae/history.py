@@ -163,3 +163,8 @@ class History:
             for array in self._arrays:
                 array.setflags(write=False)
         return self._arrays
+
+
+def term_headings(terms: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """What the columns of an objective's terms are called: NAME, or "NAME (term)" beside another column of that name."""
+    return [f"{name} (term)" if name in taken else name for name in terms]  # `score` is the name of many a function

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from molvae.history import Evaluation
+from molvae.history import Evaluation, term_headings
 from molvae.objective import VIOLATION
 from molvae.oracles.modifiers import build_modifier
 from molvae.report.run_files import Run
@@ -36,12 +36,11 @@ class TradeOffs:
     def columns(self) -> dict[str, list[Any]]:
         """The undominated molecules as a table, raw values."""
         found = self.undominated
-        values = {name: [e.components[name] for e in found] for name in self.terms}
+        values = [[e.components[name] for e in found] for name in self.terms]
         about = {"score": [e.score for e in found], "call": [e.call for e in found], "source": [e.source for e in found]}
         about_first = {"smiles": [e.smiles for e in found]}
-        taken = about.keys() | about_first.keys()  # a term may be called score: it is the name of many a function
-        terms = {f"{name} (term)" if name in taken else name: column for name, column in values.items()}
-        return {**about_first, **terms, **about}
+        headings = term_headings(self.terms, [*about_first, *about])
+        return {**about_first, **dict(zip(headings, values, strict=True)), **about}
 
 
 def trade_offs(run: Run) -> TradeOffs | None:

@@ -20,7 +20,7 @@ from molvae.chem import Core, canonical
 from molvae.config import read_toml, to_toml, write_toml
 from molvae.errors import ConfigError, InvalidMolecule, MolvaeError, RunError
 from molvae.files import EventLog, atomic_path
-from molvae.history import Evaluation, History
+from molvae.history import Evaluation, History, term_headings
 from molvae.ledger import Counters, Ledger
 from molvae.objective import Objective
 from molvae.search.demands import Demands
@@ -172,11 +172,13 @@ def write_molecules(path: str | os.PathLike[str], evaluations: Sequence[Evaluati
     """One row an oracle call, in order: call, smiles, score, source, round, the components, and why a call failed.
 
     Scores and components are written in full, so that reading them back gives the same numbers; a missing one is empty.
+    A component that has the name of another column, such as score, is called "score (term)".
     """
     components = list(dict.fromkeys(name for e in evaluations for name in e.components))
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
-        table.writerow(["call", "smiles", "score", "source", "round", *components, "reason"])
+        before, after = ["call", "smiles", "score", "source", "round"], ["reason"]
+        table.writerow([*before, *term_headings(components, [*before, *after]), *after])
         for e in evaluations:
             parts = [_cell(e.components.get(name)) for name in components]
             table.writerow([e.call, e.smiles, _cell(e.score), e.source, e.round, *parts, e.reason])

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from fakes import FakeModel
 from matplotlib.image import imread
@@ -21,7 +22,7 @@ from molvae.report.page import write_report
 from molvae.report.pictures import grid_png, molecule_svg
 from molvae.report.run_files import FLOOR, Run, best_so_far, read_run, top_so_far
 from molvae.report.summary import summarise, written
-from molvae.search.run import optimize
+from molvae.search.run import optimize, write_molecules
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +184,11 @@ def test_drawings_of_odd_molecules() -> None:
         BytesIO(grid_png(["CCO", "not a molecule", "[Na+].[Cl-]"], ["a", "b", "c"], columns=2, cell=(200, 150)))
     )
     assert picture.shape[:2] == (300, 400)
+
+
+def test_a_term_called_score_has_a_column_of_its_own(tmp_path: Path) -> None:
+    """As every user's function of that name has: two headings of one name would be one to whoever reads the table."""
+    evaluations = [Evaluation(1, "C", 4.0, "", {"score": 2.0, "SA": 1.0}, "prior", 0)]
+    write_molecules(tmp_path / "molecules.csv", evaluations)
+    table = pandas.read_csv(tmp_path / "molecules.csv")
+    assert table["score"][0] == 4.0 and table["score (term)"][0] == 2.0 and table["SA"][0] == 1.0
