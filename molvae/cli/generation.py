@@ -31,6 +31,8 @@ Filters = Annotated[
     typer.Option("--filter", help='Only what passes: sane, alerts (or PAINS, BRENK, NIH), bounds: sane,alerts,"SA<=4".'),
 ]
 
+Keep = Annotated[str, typer.Option(help="A core that every molecule must hold, as SMILES or SMARTS.")]
+
 Beams = Annotated[
     int,
     typer.Option(help="Let the encoder choose among so many strings: slower, more exact; 0 decodes greedily.", min=0),
@@ -54,6 +56,7 @@ def generate(
     unique: Annotated[bool, typer.Option("--unique", help="No molecule twice.")] = False,
     novel: Annotated[bool, typer.Option("--novel", help="No molecule of the training set.")] = False,
     filter_: Filters = None,
+    keep: Keep = "",
     keep_unfaithful: Annotated[
         bool, typer.Option("--keep-unfaithful", help="Keep molecules that the SELFIES grammar had to repair.")
     ] = False,
@@ -96,6 +99,7 @@ def generate(
             unique=unique,
             novel=novel,
             filters=filter_ or [],
+            keep=keep,
             keep_unfaithful=keep_unfaithful,
             properties=columns,
             max_draws=max_draws,
@@ -188,6 +192,7 @@ def neighbours(
     sigma: Annotated[
         float | None, typer.Option(help="Instead: standard deviation of the steps away from the molecule.")
     ] = None,
+    keep: Keep = "",
     seed: Seed = 0,
     out: Out = "-",
     model: ModelName = "zinc250k",
@@ -196,13 +201,13 @@ def neighbours(
 
     Distinct ones at about the similarity that is wanted, most similar first.
     """
-    found = load_model(model).neighbours(molecule, n, similarity=similarity, sigma=sigma, seed=seed)
+    found = load_model(model).neighbours(molecule, n, similarity=similarity, sigma=sigma, seed=seed, keep=keep)
     found.sort(key=lambda near: -near.similarity)
     _write_decoded(out, [near.decoded for near in found], {"similarity": [round(near.similarity, 4) for near in found]})
     if found:
         say(f"{len(found)} molecules, {found[0].similarity:.2f} to {found[-1].similarity:.2f} similar.")
     if len(found) < n:
-        wider = "a lower --similarity" if sigma is None else "a larger --sigma"
+        wider = ("a lower --similarity" if sigma is None else "a larger --sigma") + (", or a smaller core" if keep else "")
         say(f"molvae: only {len(found)} of {n} neighbours were found. Give {wider}.")
         raise typer.Exit(MISTAKE)
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from molvae.chem import canonical, parse, sparse_counts, tanimoto
+from molvae.chem import Core, canonical, parse, sparse_counts, tanimoto
 from molvae.errors import ConfigError, InvalidMolecule, nearest
 from molvae.randomness import stream
 from molvae.strings.tokens import Decoded
@@ -96,6 +96,7 @@ def neighbours(
     sigma: float | None = None,
     seed: int = 0,
     rounds: int = 10,
+    keep: str = "",
 ) -> list[Neighbour]:
     """Up to n distinct valid molecules other than `smiles`, decoded from its posterior mean plus Gaussian noise.
 
@@ -104,13 +105,15 @@ def neighbours(
     nothing that is so similar.
     sigma: the standard deviation itself; then they come back in the order in which they were met.
     rounds: draws of 2 n latents at most; fewer than n molecules come back if these find no more.
-    Raises InvalidMolecule for a molecule that has no latent, ConfigError for a similarity outside (0, 1) or a sigma below 0.
+    keep: a core that all of them hold, as SMILES or SMARTS (`chem.Core`); others count as never met.
+    Raises InvalidMolecule for a molecule that has no latent, ConfigError for a similarity outside (0, 1), a sigma below 0,
+    or a core that the molecule itself does not hold.
     """
     if not 0.0 < similarity < 1.0:
         raise ConfigError(f"similarity is {similarity}; give a Tanimoto similarity between 0 and 1, such as 0.6.")
     if sigma is not None and not sigma > 0.0:
         raise ConfigError(f"sigma is {sigma}; give a standard deviation above 0.")
-    search = _Neighbourhood(model, smiles, seed)
+    search = _Neighbourhood(model, smiles, seed, Core(keep) if keep else None)
     scale = search.scale_for(similarity) if sigma is None else sigma
     for _ in range(rounds):
         near = (
@@ -128,9 +131,11 @@ def neighbours(
 class _Neighbourhood:
     """The neighbours of one molecule that have been met so far, in order."""
 
-    def __init__(self, model: Coder, smiles: str, seed: int) -> None:
-        self._model, self._seed, self._draws = model, seed, 0
+    def __init__(self, model: Coder, smiles: str, seed: int, core: Core | None = None) -> None:
+        self._model, self._seed, self._draws, self._core = model, seed, 0, core
         (self._centre,) = _encoded(model, [smiles])
+        if core is not None and not core.is_in(smiles):
+            raise ConfigError(f"{smiles} does not hold the core {core.text}. Give a part of it, as SMILES or SMARTS.")
         self._likeness = _Likeness(smiles)
         self._smiles = canonical(smiles)
         self._similarity: dict[str, float] = {}
@@ -144,6 +149,8 @@ class _Neighbourhood:
         written = set()
         for decoded, point in zip(self._model.decode(points), points, strict=True):
             if decoded.smiles is None or decoded.smiles == self._smiles:
+                continue
+            if self._core is not None and not self._core.is_in(decoded.smiles):
                 continue
             written.add(decoded.smiles)
             if decoded.smiles not in self._similarity:

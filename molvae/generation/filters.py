@@ -1,12 +1,13 @@
-"""Filters of molecules by name, as they are asked for: sane, alerts, catalogues of alerts, bounds on properties."""
+"""Filters of molecules as they are asked for: sane, alerts, catalogues of alerts, bounds on properties; a core to hold."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from molvae.chem import ALERT_CATALOGUES, Mol, alerts, problems, property_named
+from molvae.chem import ALERT_CATALOGUES, Core, Mol, alerts, problems, property_named
 from molvae.errors import ConfigError, nearest
 
 FILTER_NAMES = ("sane", "alerts", *ALERT_CATALOGUES)
@@ -36,7 +37,29 @@ class Bound:
         return f"{self.property}{self.operator}{self.value:g}"
 
 
-Filter = str | Bound
+@dataclass(frozen=True)
+class Holds:
+    """A core that a molecule must hold, as `chem.Core` reads it. Raises ConfigError for text that is none."""
+
+    core: str
+
+    def __post_init__(self) -> None:
+        _core(self.core)
+
+    def is_in(self, mol: Mol) -> bool:
+        """Whether a molecule holds it."""
+        return bool(_core(self.core).atoms(mol))
+
+    def __str__(self) -> str:
+        return f"keep {self.core}"
+
+
+@lru_cache(maxsize=64)
+def _core(text: str) -> Core:
+    return Core(text)
+
+
+Filter = str | Bound | Holds
 
 
 def read_filters(texts: Sequence[str]) -> list[Filter]:
@@ -68,6 +91,8 @@ def reasons(rule: Filter, mol: Mol, ring_systems: frozenset[str] | None, known: 
             known[rule.property] = property_named(rule.property).function(mol)
         side = "higher" if rule.operator[0] == "<" else "lower"
         return [] if rule.holds(known[rule.property]) else [f"{rule.property} is {side}"]
+    if isinstance(rule, Holds):
+        return [] if rule.is_in(mol) else ["without the core"]
     if rule == "sane":
         return problems(mol, ring_systems)
     found = alerts(mol, ALERT_CATALOGUES if rule == "alerts" else (rule,))

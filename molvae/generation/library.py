@@ -22,7 +22,7 @@ from molvae.data.molecule_table import MoleculeTable
 from molvae.errors import ConfigError
 from molvae.generation.candidates import Candidate, Plan, examine, examine_share, prepare
 from molvae.generation.conditioning import Achieved, achieved
-from molvae.generation.filters import read_filters
+from molvae.generation.filters import Holds, read_filters
 from molvae.processes import begin_yielding_worker
 from molvae.randomness import child_seed
 
@@ -102,6 +102,7 @@ def generate(
     unique: bool = False,
     novel: bool = False,
     filters: Sequence[str] = (),
+    keep: str = "",
     keep_unfaithful: bool = False,
     properties: Sequence[str] = DEFAULT_PROPERTIES,
     max_draws: int | None = None,
@@ -117,6 +118,7 @@ def generate(
     model: name or path of a trained model, or a loaded one.  prior: a fitted prior of it, the preferred one by default.
     temperature: 0 writes the likeliest token each time; above 0 tokens are drawn, from the nucleus `top_p`.
     unique: no molecule twice.  novel: none from the training set.  filters: see `filters.read_filters`.
+    keep: a core that every molecule must hold, as SMILES or SMARTS (`chem.Core`). Draws know nothing of it: most are lost.
     keep_unfaithful: keep molecules that the SELFIES grammar had to repair; they are dropped otherwise.
     properties: columns to compute (names of `chem.PROPERTIES`).
     max_draws: 50 n + 5,000 by default.  workers: processes for the RDKit work; a script that uses them must call this under
@@ -141,7 +143,7 @@ def generate(
     asked = dict(condition or {})
     properties = tuple(dict.fromkeys([*properties, *(name for name in asked if name in PROPERTIES)]))
     limit = 50 * n + 5000 if max_draws is None else max_draws
-    wanted = read_filters(filters)
+    wanted = [*([Holds(keep)] if keep else []), *read_filters(filters)]
     with _started(workers, properties) as pool:
         if isinstance(model, str | os.PathLike):
             from molvae.generation.model import load  # torch: while the workers load RDKit

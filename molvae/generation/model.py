@@ -365,9 +365,10 @@ class Model:
         sigma: float | None = None,
         seed: int = 0,
         rounds: int = 10,
+        keep: str = "",
     ) -> list[Neighbour]:
         """Molecules near one, at a wanted similarity or a given noise: see `exploration.neighbours`."""
-        settings = {"similarity": similarity, "sigma": sigma, "seed": seed, "rounds": rounds}
+        settings = {"similarity": similarity, "sigma": sigma, "seed": seed, "rounds": rounds, "keep": keep}
         return exploration.neighbours(self, smiles, n, **settings)
 
     def _parts(self, function: Any, blocks: Iterable[list[str]], n: int) -> Iterator[list[Any]]:

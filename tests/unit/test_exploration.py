@@ -92,8 +92,19 @@ def test_a_real_decoder_finds_as_many_as_were_asked_for(small_model):
     assert len({near.decoded.smiles for near in found} - {canonical(SMILES[1])}) == len(found) == 6
 
 
+def test_neighbours_keep_a_core(small_model):
+    found = neighbours(Ruler(), "C" * 30 + "O", 5, similarity=0.6, seed=1, keep="CO")
+    assert len(found) == 5 and all("O" in near.decoded.smiles for near in found)
+    assert any("O" not in near.decoded.smiles for near in neighbours(Ruler(), "C" * 30 + "O", 5, similarity=0.6, seed=1))
+
+
 def test_too_few_neighbours_are_no_error(small_model):
     assert len(small_model.neighbours(SMILES[1], 50, sigma=1e-6, rounds=1)) < 50
+
+
+def test_a_core_that_the_molecule_lacks_is_refused(small_model):
+    with pytest.raises(ConfigError, match="does not hold the core"):
+        small_model.neighbours(SMILES[1], 3, keep="[Te]")
 
 
 @pytest.mark.parametrize("settings", [{"similarity": 0.0}, {"similarity": 1.0}, {"sigma": 0.0}, {"sigma": -1.0}])

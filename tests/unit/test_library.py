@@ -73,6 +73,16 @@ def test_too_few_molecules_are_returned_with_a_statement() -> None:
     assert library.statement.startswith("only 1 of 3 molecules were found among 30 draws; most were lost at 'unique' (18)")
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_core_is_kept_and_what_lacks_it_counted(workers: int) -> None:
+    script = [ETHANOL, PHENOL, BENZENE, AZO]
+    library = generate(2, model=Scripted(script), keep="[#6;a]~[#8,#7]", filters=["logP<3"], max_draws=4, workers=workers)
+    query = Chem.MolFromSmarts("[#6;a]~[#8,#7]")
+    assert library.smiles == [s for s in ("CCO", "Oc1ccccc1", "c1ccccc1") if Chem.MolFromSmiles(s).HasSubstructMatch(query)]
+    assert drawn(library) == {"drawn": 4, "valid": 4, "faithful": 4, "keep [#6;a]~[#8,#7]": 2, "logP<3": 1}
+    assert dict(library.funnel.reasons["keep [#6;a]~[#8,#7]"]) == {"without the core": 2}
+
+
 def test_unfaithful_molecules_are_dropped_unless_asked_for() -> None:
     strict = generate(2, model=Scripted([REPAIRED, ETHANOL]), properties=())
     assert strict.columns == {"smiles": ["CCO", "CCO"]}
@@ -109,7 +119,9 @@ def test_filters_are_read_from_text() -> None:
         read_filters(["QD>0.5"])
 
 
-@pytest.mark.parametrize("settings", [{"n": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"properties": ["qq"]}])
+@pytest.mark.parametrize(
+    "settings", [{"n": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"properties": ["qq"]}, {"keep": "c1cc"}]
+)
 def test_wrong_settings_are_refused_before_any_work(settings: dict) -> None:
     with pytest.raises(ConfigError):
         generate(**{"n": 1, "model": Scripted([ETHANOL]), **settings})
